@@ -1,0 +1,81 @@
+# Two commands matter: `make train` and `make test`. Each does all its own set-up.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n 2 -q -p no:benchmark
+TORCH := torch==2.13.0
+
+# Threads that wait by spinning lose most of their speed to one busy neighbour.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow test-all lint format typecheck imports bench ui lock clean
+
+help:  ## what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+train: $(STAMP)  ## train on the demo data; ARGS="model=lstm" for anything else
+	$(BIN)/python train.py $(ARGS)
+
+test: $(STAMP)  ## the tests, without the slow ones
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(STAMP)  ## the slow ones
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: $(STAMP)  ## all tests
+	$(PYTEST) $(ARGS)
+
+lint: $(STAMP)  ## style: ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(STAMP)  ## types: mypy --strict
+	$(BIN)/mypy
+
+imports: $(STAMP)  ## who may import whom: import-linter
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## the benchmarks
+	$(BIN)/python -m pytest benchmarks --benchmark-only -q -p no:xdist $(ARGS)
+
+ui: $(STAMP)  ## serve the recorded runs at http://127.0.0.1:5000; ARGS="--port 5001"
+	@echo "MLflow at http://127.0.0.1:5000 unless ARGS names another port; Ctrl-C stops it"
+	$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" $(ARGS)
+
+setup: $(STAMP)  ## the virtual environment alone
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "seqmarket needs Python 3.11 to 3.13; '$(PYTHON)' is another, or missing." >&2; \
+		echo "Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "'$(PYTHON) -m venv' failed: this Python has no ensurepip." >&2; \
+		echo "On Debian and Ubuntu: apt-get install python3-venv. Or: make PYTHON=... with another Python." >&2; \
+		exit 1; }
+	@echo "Installing into $(VENV), once: a minute or two."
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# CUDA libraries are left out: torch asks for its own, exactly, where it needs them.
+lock:  ## resolve requirements.lock anew; PYTHON= an oldest supported Python
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --disable-pip-version-check -q $(TORCH) ".[demo,gbdt,dev]"
+	{ sed -n '/^#/p' requirements.lock; $(VENV)-lock/bin/python -m pip freeze --all \
+		--exclude pip --exclude wheel --exclude seqmarket \
+		| sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia|cuda|triton)[-=]'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	rm -rf $(VENV)-lock
+
+clean:  ## remove the environment and the caches; runs and MLflow's database stay
+	rm -rf $(VENV) $(VENV)-lock .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .benchmarks build dist .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

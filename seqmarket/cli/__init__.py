@@ -1,0 +1,1 @@
+"""The command line: composes a configuration, calls a verb, reports mistakes."""

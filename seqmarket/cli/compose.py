@@ -1,0 +1,107 @@
+"""Finds the configuration files and composes them with the user's overrides."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seqmarket.cli.mistakes import explain_composition
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.config import RunConfig, parse_config
+
+CONFIG_NAME = "config"
+_OVERLAY = re.compile(r"^\++(?=(experiment|debug)=)")
+_CHOICE = re.compile(r"^[\w/@.]+=\w+$")
+
+
+def config_dir() -> Path:
+    """The directory of the shipped configuration: in the wheel, or in a source checkout.
+
+    Raises:
+        SeqmarketError: Neither is there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / f"{CONFIG_NAME}.yaml").is_file():
+            return candidate
+    raise SeqmarketError(
+        "the configuration files of seqmarket are missing",
+        where=str(package / "conf"),
+        fix="install seqmarket again",
+    )
+
+
+def normalise(overrides: Sequence[str]) -> list[str]:
+    """Makes ``+experiment=x`` mean ``experiment=x``, and the same for ``debug``."""
+    return [_OVERLAY.sub("", override) for override in overrides]
+
+
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """Resolves interpolations; raises OmegaConf's errors for missing mandatory values."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return cast(dict[str, Any], plain)
+
+
+def load_plain(overrides: Sequence[str]) -> dict[str, Any]:
+    """Composes the configuration with overrides, without running anything.
+
+    Raises:
+        SeqmarketError: The overrides do not compose.
+    """
+    with readable_errors(overrides), initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return to_plain(compose(CONFIG_NAME, overrides=normalise(overrides)))
+
+
+def load_config(overrides: Sequence[str]) -> RunConfig:
+    """Composes and checks: what `train.py` would run with the same overrides.
+
+    Raises:
+        SeqmarketError: The overrides do not compose, or a setting is wrong.
+    """
+    return parse_config(load_plain(overrides))
+
+
+@contextmanager
+def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
+    """Turns what Hydra and OmegaConf raise inside into a `SeqmarketError`."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain_composition(error, _known_keys(overrides)) from error
+
+
+def _known_keys(overrides: Sequence[str]) -> list[str]:
+    """Every dotted key of the configuration that the user started from, groups included."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd")
+    own, rest = parser.parse_known_args(normalise(overrides))
+    search = [f"hydra.searchpath=[file://{Path(own.config_dir).resolve()}]"] * bool(own.config_dir)
+    choices = [item for item in rest if _CHOICE.match(item)]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        for chosen in (choices, []):
+            try:
+                config = compose(CONFIG_NAME, overrides=[*search, *chosen])
+            except (HydraException, OmegaConfBaseException):
+                continue
+            return _flatten(OmegaConf.to_container(config))
+    return []
+
+
+def _flatten(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    keys: list[str] = []
+    for name, child in node.items():
+        keys += [f"{prefix}{name}", *_flatten(child, f"{prefix}{name}.")]
+    return [key for key in keys if not key.endswith(("_target_", "_partial_"))]

@@ -1,0 +1,81 @@
+"""Says in the user's words what is wrong with an override."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from seqmarket.errors import SeqmarketError, did_you_mean
+
+_LOOK = "`python train.py --cfg job` prints every key"
+_UNKNOWN_KEY = re.compile(r"Could not override '([^'@]+)'")
+
+
+def explain_composition(
+    error: HydraException | OmegaConfBaseException, known: Sequence[str]
+) -> SeqmarketError:
+    """Turns an error of Hydra's composition into one clear message.
+
+    Args:
+        error: What Hydra or OmegaConf raised.
+        known: Every dotted key of the configuration.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(error.missing_cfg_file, error.options or [])
+    if isinstance(error, OverrideParseException):
+        reason = error.message.splitlines()[1:2]
+        return SeqmarketError(
+            f"cannot read the override '{error.override}'"
+            + (f": {reason[0].strip()}" if reason else ""),
+            fix="write group=option or key.below=value; quote a value with special characters, "
+            "as in 'name=\"a, b\"'",
+        )
+    if isinstance(error, MissingMandatoryValue):
+        key = error.full_key or str(error).splitlines()[0].rpartition(": ")[2]
+        return SeqmarketError(
+            f"{key} has no value", where=key, fix=f"add {key}=... to the command"
+        )
+    unknown = _UNKNOWN_KEY.match(str(error))
+    if unknown:
+        hint = f"; {_nearest(unknown[1], known)}" if known else ""
+        return SeqmarketError(f"there is no setting '{unknown[1]}'{hint}", fix=_LOOK)
+    cause = f": {_first_line(error.__cause__)}" if error.__cause__ is not None else ""
+    return SeqmarketError(f"{_first_line(error)}{cause}", fix=_LOOK)
+
+
+def _missing_option(path: str, options: Sequence[str]) -> SeqmarketError:
+    group, _, option = path.removesuffix(".yaml").rpartition("/")
+    if not group:
+        return SeqmarketError(f"there is no configuration '{option}'", fix="leave out --config-name")
+    near = difflib.get_close_matches(option, options, n=1)
+    return SeqmarketError(
+        f"there is no {group} '{option}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+        where=f"{group}={option}",
+        fix=f"choose one of {', '.join(sorted(options))}"
+        if options
+        else f"put {path}.yaml into a directory and name that with --config-dir",
+    )
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """The nearest full key, else the same name elsewhere, else what is known beside it."""
+    known = [other for other in known if not key.startswith(f"{other}.")]
+    name = key.rpartition(".")[2]
+    if difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+        return did_you_mean(key, known)
+    elsewhere = [other for other in known if other.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"did you mean '{elsewhere[0]}'?"
+    if difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return did_you_mean(key, known)
+    parent = key.rpartition(".")[0]
+    beside = [other for other in known if other.rpartition(".")[0] == parent]
+    return did_you_mean(key, beside or [other for other in known if "." not in other])
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,1 @@
+"""Event log -> encoded store -> batches: the only room that knows Polars well."""

@@ -1,0 +1,109 @@
+"""What can be set about reading, splitting and encoding a log: the typed form of `conf/data/`.
+
+Imports neither Polars nor torch, so that a wrong setting is reported at once.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\s*$")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_duration(value: Any) -> timedelta:
+    """Reads ``7d``, ``12h``, ``90m``, ``30s`` or ``4w``.
+
+    Raises:
+        ValueError: For anything else, a bare number included: its unit would be a guess.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(
+            f"a duration is a number and one of s, m, h, d, w, as in 7d; got {value!r}"
+        )
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than 0")
+    return value
+
+
+def _as_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
+Moment = Annotated[datetime, AfterValidator(_as_utc)]
+"""An ISO date or time; without a zone it is UTC."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ValidationSettings(Settings):
+    """How strictly a log is read.
+
+    Attributes:
+        policy: What happens to a row that breaks a rule: `error` stops, `quarantine` writes it
+            beside the outputs with its reason and goes on, `drop` goes on. All are counted.
+        duplicates: What happens to a row that repeats an earlier one in every declared column.
+        not_after: Events after this moment are in the future and break a rule; null: now.
+    """
+
+    policy: Literal["error", "quarantine", "drop"] = "error"
+    duplicates: Literal["drop", "keep", "error"] = "drop"
+    not_after: Moment | None = None
+
+
+class SplitSettings(Settings):
+    """How a log is divided into training, validation and test.
+
+    Attributes:
+        kind: `time`: three consecutive periods, every customer in each. `time_and_customer`: the
+            same, and each customer takes part in one of them only, by a stable hash. `cohort`:
+            customers by the moment of their first event, each with the whole observed time.
+        train_end: End of the training period, exclusive; null: by `train_fraction`.
+        validation_end: End of the validation period; null: by `validation_fraction`.
+        test_end: End of the test period; null: the end of the observation.
+        train_fraction: Share of the observed time (`cohort`: of the customers) for training.
+        validation_fraction: The share for validation; the rest is the test.
+        warm_up: No baseline is trained at a cutoff in this first stretch of the log, where windows
+            into the past are not yet filled.
+        cutoff_every: Distance of the calendar cutoffs at which predictions are evaluated.
+    """
+
+    kind: Literal["time", "time_and_customer", "cohort"] = "time"
+    train_end: Moment | None = None
+    validation_end: Moment | None = None
+    test_end: Moment | None = None
+    train_fraction: float = Field(0.7, gt=0, lt=1)
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    warm_up: Duration = timedelta(days=56)
+    cutoff_every: PositiveDuration = timedelta(days=7)
+
+
+class EncodingSettings(Settings):
+    """How events become ids and numbers.
+
+    Attributes:
+        max_length: Most events that a model is shown of one customer (the newest ones).
+        min_count: A category seen less often in the training period is encoded as UNK.
+        max_categories: Only that many categories of a feature, the most frequent ones, get an id.
+    """
+
+    max_length: int = Field(256, ge=2)
+    min_count: int = Field(1, ge=1)
+    max_categories: int = Field(10_000, ge=1)

@@ -1,0 +1,1 @@
+"""One file per source of event logs; each is chosen by `data=`."""

@@ -1,0 +1,175 @@
+"""Who and when belongs to training, validation and test.
+
+A fold is a half-open period of time and, if wished, a group of customers. A prediction belongs to
+a fold only if its whole label window does: a window ``(t, t + w]`` must end before the period does,
+so the last ``w`` of every period yields no prediction times. That is the gap between the folds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from seqmarket.data.settings import SplitSettings
+from seqmarket.errors import SeqmarketError
+
+Fold = Literal["train", "validation", "test"]
+FOLDS: tuple[Fold, ...] = ("train", "validation", "test")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds from 1970-01-01 UTC to an aware moment, exactly."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def to_datetime(microseconds: int) -> datetime:
+    """The inverse of `to_microseconds`, in UTC."""
+    return _EPOCH + timedelta(microseconds=int(microseconds))
+
+
+@dataclass(frozen=True)
+class Period:
+    """The half-open stretch of time ``[start, end)``, in microseconds since 1970-01-01 UTC."""
+
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"{to_datetime(self.start):%Y-%m-%d %H:%M} to {to_datetime(self.end):%Y-%m-%d %H:%M}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The folds of a log.
+
+    Attributes:
+        periods: The period of each fold.
+        customer_fold: (C,) int8 index into `FOLDS`, or None where every customer is in each fold.
+        warm_up: Length, in microseconds, of the log's first stretch without training cutoffs.
+        cutoff_every: Distance of the calendar cutoffs, in microseconds.
+    """
+
+    periods: Mapping[Fold, Period]
+    customer_fold: NDArray[np.int8] | None
+    warm_up: int
+    cutoff_every: int
+
+    def customers(self, fold: Fold, n_customers: int) -> NDArray[np.bool_]:
+        """(C,) which customers take part in a fold."""
+        if self.customer_fold is None:
+            return np.ones(n_customers, dtype=np.bool_)
+        return np.asarray(self.customer_fold == FOLDS.index(fold))
+
+    def cutoffs(self, fold: Fold, window: timedelta | int) -> NDArray[np.int64]:
+        """Calendar prediction times of a fold whose label windows end before the fold does."""
+        period = self.periods[fold]
+        length = window if isinstance(window, int) else window // timedelta(microseconds=1)
+        first = period.start + (self.warm_up if fold == "train" else 0)
+        return np.arange(first, period.end - length, self.cutoff_every, dtype=np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers; the customers' folds are stored elsewhere, as an array."""
+        return {
+            "periods": {fold: [p.start, p.end] for fold, p in self.periods.items()},
+            "warm_up": self.warm_up,
+            "cutoff_every": self.cutoff_every,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], customer_fold: NDArray[np.int8] | None) -> Split:
+        """The inverse of `to_dict`."""
+        periods = {fold: Period(*plain["periods"][fold]) for fold in FOLDS}
+        return cls(periods, customer_fold, plain["warm_up"], plain["cutoff_every"])
+
+
+def make_split(customers: pl.DataFrame, observed_until: datetime, settings: SplitSettings) -> Split:
+    """Divides a log as the settings say.
+
+    Args:
+        customers: `customer_id` and `first_time` (UTC), one row per customer, in store order.
+        observed_until: Exclusive end of the observation.
+        settings: Kind of split, and its boundaries or shares.
+
+    Raises:
+        SeqmarketError: If a boundary lies outside the observation or before its predecessor.
+    """
+    first = customers["first_time"].min()
+    assert isinstance(first, datetime)
+    start, end = to_microseconds(first), to_microseconds(observed_until)
+    microsecond = timedelta(microseconds=1)
+    warm_up, every = settings.warm_up // microsecond, settings.cutoff_every // microsecond
+    if settings.kind == "cohort":
+        whole = Period(start, end)
+        return Split(dict.fromkeys(FOLDS, whole), _cohorts(customers, settings), warm_up, every)
+    periods = _consecutive_periods(start, end, settings)
+    groups = _hashed_groups(customers, settings) if settings.kind == "time_and_customer" else None
+    return Split(periods, groups, warm_up, every)
+
+
+def _consecutive_periods(start: int, end: int, settings: SplitSettings) -> dict[Fold, Period]:
+    span = end - start
+    until_validation = settings.train_fraction + settings.validation_fraction
+    if until_validation >= 1 and settings.validation_end is None:
+        raise SeqmarketError(
+            "training and validation together leave no time for the test",
+            where="data.split.train_fraction, data.split.validation_fraction",
+            fix="make their sum smaller than 1",
+        )
+
+    def boundary(moment: datetime | None, share: float) -> int:
+        return start + int(span * share) if moment is None else to_microseconds(moment)
+
+    boundaries = {
+        "train_end": boundary(settings.train_end, settings.train_fraction),
+        "validation_end": boundary(settings.validation_end, until_validation),
+        "test_end": boundary(settings.test_end, 1.0),
+    }
+    previous = start
+    for name, value in boundaries.items():
+        if not previous < value <= end:
+            raise SeqmarketError(
+                f"the split's {name} ({to_datetime(value):%Y-%m-%d %H:%M}) must lie after "
+                f"{to_datetime(previous):%Y-%m-%d %H:%M} and within the observation, "
+                f"which ends at {to_datetime(end):%Y-%m-%d %H:%M}",
+                where=f"data.split.{name}",
+                fix=f"set data.split.{name}=YYYY-MM-DD, or null to divide by shares",
+            )
+        previous = value
+    train_end, validation_end, test_end = boundaries.values()
+    return {
+        "train": Period(start, train_end),
+        "validation": Period(train_end, validation_end),
+        "test": Period(validation_end, test_end),
+    }
+
+
+def _by_share(position: NDArray[np.float64], settings: SplitSettings) -> NDArray[np.int8]:
+    """Turns positions in [0, 1) into fold indices."""
+    edges = [settings.train_fraction, settings.train_fraction + settings.validation_fraction]
+    return np.searchsorted(edges, position, side="right").astype(np.int8)
+
+
+def _cohorts(customers: pl.DataFrame, settings: SplitSettings) -> NDArray[np.int8]:
+    """Earlier customers train, later ones test; ties of the first event are broken by the id."""
+    order = customers.with_row_index("row").sort("first_time", "customer_id")["row"].to_numpy()
+    position = np.empty(len(order), dtype=np.float64)
+    position[order] = np.arange(len(order)) / len(order)
+    return _by_share(position, settings)
+
+
+def _hashed_groups(customers: pl.DataFrame, settings: SplitSettings) -> NDArray[np.int8]:
+    """A customer keeps their fold whatever else is in the log: it depends on the id alone."""
+    position = [
+        int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=b"fold").digest()) / 2**64
+        for name in customers["customer_id"]
+    ]
+    return _by_share(np.array(position, dtype=np.float64), settings)

@@ -1,0 +1,1 @@
+"""What a prediction is worth: ranking, classification, calibration, and their intervals."""

@@ -1,0 +1,1 @@
+"""One file per `model=` choice: deep encoders, and the baselines beside them."""

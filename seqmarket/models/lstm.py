@@ -1,0 +1,67 @@
+"""LSTM encoder (Hochreiter & Schmidhuber, 1997).
+
+Shape legend: B journeys, T events of the longest, D width of a state.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from seqmarket.nn.embedding import EventEmbedding
+from seqmarket.nn.pooling import last_state
+from seqmarket.schema import Encoding, JourneyBatch, SequenceSpec
+
+
+class LSTMEncoder(nn.Module):
+    """Reads a journey event by event; padding on the right comes after all that matters.
+
+    Attributes:
+        d_model: D, width of the states.
+    """
+
+    def __init__(
+        self, spec: SequenceSpec, d_model: int = 64, n_layers: int = 1, dropout: float = 0.1
+    ) -> None:
+        """Builds it.
+
+        Args:
+            spec: What the data looks like.
+            d_model: D, width of the embeddings and states.
+            n_layers: Stacked LSTM layers.
+            dropout: Probability that an embedded input, an output, or a value between layers is
+                dropped in training.
+        """
+        super().__init__()
+        self.d_model = d_model
+        self.embedding = EventEmbedding(spec, d_model, dropout)
+        self.rnn = nn.LSTM(
+            d_model, d_model, n_layers, batch_first=True, dropout=dropout if n_layers > 1 else 0.0
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Starts out remembering: orthogonal recurrence, and an open forget gate.
+
+        Forget bias 1 after Jozefowicz et al., "An Empirical Exploration of Recurrent Network
+        Architectures" (2015).
+        """
+        with torch.no_grad():
+            for name, parameter in self.rnn.named_parameters():
+                if name.startswith("weight_hh"):
+                    for gate in parameter.chunk(4):
+                        nn.init.orthogonal_(gate)
+                elif name.startswith("weight_ih"):
+                    nn.init.xavier_uniform_(parameter)
+                else:
+                    parameter.zero_()
+                if name.startswith("bias_ih"):
+                    parameter.chunk(4)[1].fill_(1.0)  # gates: input, forget, cell, output
+
+    def forward(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
+        """Encodes a batch; there is no attention to give."""
+        x = self.embedding(batch)  # (B, T, D)
+        states, _ = self.rnn(x)  # (B, T, D)
+        states = self.dropout(states)
+        return Encoding(states, last_state(states, batch.mask), None)

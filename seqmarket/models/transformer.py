@@ -1,0 +1,66 @@
+"""Causal, time-aware Transformer encoder (Vaswani et al., 2017).
+
+Shape legend: B journeys, T events of the longest, D width of a state.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from seqmarket.nn.attention import RotaryAngles, TransformerBlock
+from seqmarket.nn.embedding import EventEmbedding
+from seqmarket.nn.pooling import last_state
+from seqmarket.schema import Encoding, JourneyBatch, SequenceSpec
+
+
+class TransformerEncoder(nn.Module):
+    """Lets each event look back at all before it, by content, by order and by days passed.
+
+    Attributes:
+        d_model: D, width of the states.
+    """
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        d_model: int = 64,
+        n_layers: int = 2,
+        n_heads: int = 4,
+        mlp_ratio: int = 4,
+        dropout: float = 0.1,
+    ) -> None:
+        """Builds it.
+
+        Args:
+            spec: What the data looks like.
+            d_model: D, width of the embeddings and states; a multiple of four times `n_heads`.
+            n_layers: Blocks of attention and perceptron.
+            n_heads: Attention heads per block.
+            mlp_ratio: Width of a perceptron's hidden layer, in D.
+            dropout: Probability that an embedded input or an output of either part of a block is
+                dropped in training.
+
+        Raises:
+            SeqmarketError: If `d_model` and `n_heads` do not go together.
+        """
+        super().__init__()
+        self.d_model = d_model
+        self.embedding = EventEmbedding(spec, d_model, dropout)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(d_model, n_heads, mlp_ratio, dropout) for _ in range(n_layers)
+        )
+        self.angles = RotaryAngles(spec, d_model // n_heads)
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
+        """Encodes a batch; its attention is the mean over blocks and heads."""
+        x = self.embedding(batch)  # (B, T, D)
+        cos, sin = self.angles(batch)  # (B, T, 1, D / H / 2)
+        attention: Tensor | None = None
+        for block in self.blocks:
+            x, weights = block(x, cos, sin, need_attention)
+            if weights is not None:
+                weights = weights / len(self.blocks)  # (B, T, T)
+                attention = weights if attention is None else attention + weights
+        states = self.norm(x)
+        return Encoding(states, last_state(states, batch.mask), attention)

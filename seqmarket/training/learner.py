@@ -1,0 +1,154 @@
+"""The Lightning module: one optimisation step, one validation, and what makes both repeatable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import (
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    MulticlassAccuracy,
+)
+
+from seqmarket.data.batch import TaskBatch
+from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.schema import SequenceSpec
+from seqmarket.training.config import TrainingConfig
+from seqmarket.training.tasks import Task
+
+OptimizerFactory = Callable[[Any], Optimizer]
+
+
+class JourneyLearner(LightningModule):
+    """Trains a journey model on all tasks at once.
+
+    Args:
+        model: Encoder and heads.
+        tasks: The tasks, by name.
+        spec: What the model was built for.
+        make_optimizer: Builds the optimizer from parameter groups.
+        settings: Learning-rate schedule.
+        seed: Seed of the random numbers of each step.
+        provenance: Plain containers that every checkpoint carries, enough to rebuild the model.
+    """
+
+    def __init__(
+        self,
+        model: JourneyModel,
+        tasks: Mapping[str, Task],
+        spec: SequenceSpec,
+        *,
+        make_optimizer: OptimizerFactory,
+        settings: TrainingConfig,
+        seed: int,
+        provenance: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tasks = dict(tasks)
+        self._make_optimizer = make_optimizer
+        self._settings = settings
+        self._seed = seed
+        self._provenance = dict(provenance)
+        self.validation_metrics = torch.nn.ModuleDict(
+            {name: _metrics(task, spec) for name, task in tasks.items()}
+        )
+        self.validation_losses = torch.nn.ModuleDict({name: MeanMetric() for name in tasks})
+
+    def on_train_batch_start(self, batch: TaskBatch, batch_idx: int) -> None:
+        """Seeds dropout by the step alone, so that a resumed run draws what it would have drawn."""
+        state = np.random.SeedSequence((self._seed, self.global_step, self.global_rank))
+        torch.manual_seed(int(state.generate_state(1)[0]))
+
+    def training_step(self, batch: TaskBatch, batch_idx: int) -> Tensor:
+        """Weighted sum of the tasks' losses on one batch."""
+        states = self.model.encode(batch.journeys).states  # (B, T, D)
+        total = torch.zeros((), device=self.device)
+        for name, task in self.tasks.items():
+            target = batch.targets[name]
+            logits = self.model.logits(states, batch.journeys.time, name, target.points)
+            loss = task.loss(logits, target.label, target.weight)
+            total = total + task.weight * loss
+            self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True, batch_size=1)
+        self.log("train/loss", total, on_step=False, on_epoch=True, batch_size=1)
+        return total
+
+    def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
+        """Updates the metrics, which stay on the device until the epoch ends."""
+        states = self.model.encode(batch.journeys).states  # (B, T, D)
+        for name, task in self.tasks.items():
+            target = batch.targets[name]
+            if len(target.label) == 0:
+                continue
+            logits = self.model.logits(states, batch.journeys.time, name, target.points).float()
+            rows = float(len(target.label))
+            loss = task.loss(logits, target.label, target.weight)
+            self.validation_losses[name].update(loss, rows)
+            self.validation_metrics[name].update(logits, target.label)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs each task's metrics, and their weighted loss, by which the best epoch is chosen."""
+        total = torch.zeros((), device=self.device)
+        for name, task in self.tasks.items():
+            loss = self.validation_losses[name].compute()
+            total = total + task.weight * loss
+            self.log(f"validation/{name}/loss", loss)
+            for metric, value in self.validation_metrics[name].compute().items():
+                self.log(f"validation/{name}/{metric}", value)
+            self.validation_losses[name].reset()
+            self.validation_metrics[name].reset()
+        self.log("validation/loss", total, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, with weight decay on matrices only, and its schedule."""
+        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim >= 2]
+        others = [p for p in self.model.parameters() if p.requires_grad and p.ndim < 2]
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        optimizer = self._make_optimizer(groups)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, warm_up_then_cosine(steps, self._settings))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what rebuilds the model, as plain containers that load safely."""
+        checkpoint["seqmarket"] = self._provenance
+
+
+def warm_up_then_cosine(steps: int, settings: TrainingConfig) -> Callable[[int], float]:
+    """Learning-rate factor of each step: linear warm-up, then half a cosine to the final share.
+
+    Source: Loshchilov and Hutter, SGDR, ICLR 2017, without restarts.
+    """
+    warm_up = max(int(steps * settings.warm_up_fraction), 1)
+    final = settings.final_lr_fraction
+
+    def factor(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / warm_up
+        progress = min((step - warm_up) / max(steps - warm_up, 1), 1.0)
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return factor
+
+
+def _metrics(task: Task, spec: SequenceSpec) -> MetricCollection:
+    if task.kind == "binary":
+        return MetricCollection(
+            {"auroc": BinaryAUROC(), "average_precision": BinaryAveragePrecision()},
+            compute_groups=False,
+        )
+    classes = spec.n_channels
+    accuracy = MulticlassAccuracy(num_classes=classes, average="micro")
+    return MetricCollection({"accuracy": accuracy}, compute_groups=False)

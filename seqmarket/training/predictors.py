@@ -1,0 +1,141 @@
+"""One way to ask any model, deep or baseline, for calibrated probabilities on labelled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqmarket.data.batch import TaskBatch, Targets
+from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.metrics.calibration import Calibration, fit_calibration
+from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.schema import Baseline, EventArrays, JourneyBatch, LabelTable, Points
+from seqmarket.training.tasks import Task
+
+Tables = Mapping[str, LabelTable]
+Predictions = dict[str, NDArray[np.float64]]
+"""Per task, (N,) probabilities of label 1 or (N, classes), in the order of the label table."""
+
+
+class Predictor(Protocol):
+    """A fitted model that answers label tables."""
+
+    def predict(self, tables: Tables) -> Predictions:
+        """Probabilities for each table whose kind of task the model can answer."""
+        ...
+
+
+class DeepPredictor:
+    """A journey model, asked in batches on one device.
+
+    Args:
+        model: The trained model.
+        tasks: Its tasks.
+        data: Where the journeys are.
+        device: Where the model is run.
+    """
+
+    def __init__(
+        self,
+        model: JourneyModel,
+        tasks: Mapping[str, Task],
+        data: JourneyDataModule,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.tasks = dict(tasks)
+        self._data = data
+        self._device = torch.device(device)
+
+    @torch.no_grad()
+    def predict(self, tables: Tables) -> Predictions:
+        """Probabilities of every task; see `Predictor`."""
+        spec = self._data.store.spec
+        logits = {}
+        for name, table in tables.items():
+            binary = self.tasks[name].kind == "binary"
+            shape = (len(table),) if binary else (len(table), spec.n_channels)
+            logits[name] = np.zeros(shape, dtype=np.float32)
+        if any(len(table) for table in tables.values()):
+            for cpu_batch in self._data.evaluation_loader(tables):
+                batch = to_device(cpu_batch, self._device)
+                states = self.model.encode(batch.journeys).states  # (B, T, D)
+                for name, target in batch.targets.items():
+                    output = self.model.logits(states, batch.journeys.time, name, target.points)
+                    logits[name][cpu_batch.targets[name].index.numpy()] = output.float().cpu()
+        return {name: self.tasks[name].probabilities(values) for name, values in logits.items()}
+
+
+class BaselinePredictor:
+    """A fitted baseline; it answers the tasks of its kinds only.
+
+    Args:
+        baseline: The fitted baseline.
+        events: Where the journeys are.
+    """
+
+    def __init__(self, baseline: Baseline, events: EventArrays) -> None:
+        self.baseline = baseline
+        self._events = events
+
+    def predict(self, tables: Tables) -> Predictions:
+        """Probabilities of the tasks that the baseline can answer; see `Predictor`."""
+        return {
+            name: self.baseline.predict(self._events, table)
+            for name, table in tables.items()
+            if table.kind in self.baseline.kinds
+        }
+
+
+class CalibratedPredictor:
+    """A predictor whose probabilities are corrected task by task.
+
+    Args:
+        predictor: The model.
+        calibrations: The correction of each task; tasks without one stay as they are.
+    """
+
+    def __init__(self, predictor: Predictor, calibrations: Mapping[str, Calibration]) -> None:
+        self.predictor = predictor
+        self.calibrations = dict(calibrations)
+
+    @classmethod
+    def fit(cls, predictor: Predictor, validation: Tables) -> CalibratedPredictor:
+        """Fits the corrections on the validation rows, as for every model of a run."""
+        predictions = predictor.predict(validation)
+        return cls(
+            predictor,
+            {
+                name: fit_calibration(validation[name].kind, values, validation[name].label)
+                for name, values in predictions.items()
+            },
+        )
+
+    def predict(self, tables: Tables) -> Predictions:
+        """Calibrated probabilities; see `Predictor`."""
+        return {
+            name: self.calibrations[name].apply(values) if name in self.calibrations else values
+            for name, values in self.predictor.predict(tables).items()
+        }
+
+
+def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
+    """The batch on a device; copies from pinned memory do not wait."""
+    if device.type == "cpu":
+        return batch
+    targets = {
+        name: Targets(
+            points=Points(*(x.to(device, non_blocking=True) for x in target.points)),
+            label=target.label.to(device, non_blocking=True),
+            weight=target.weight.to(device, non_blocking=True),
+            index=target.index,
+        )
+        for name, target in batch.targets.items()
+    }
+    return TaskBatch(
+        JourneyBatch(*(x.to(device, non_blocking=True) for x in batch.journeys)), targets
+    )

@@ -1,0 +1,213 @@
+"""One run, from a configuration to a trained, evaluated and recorded model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.splits import FOLDS
+from seqmarket.data.store import SequenceStore, prepare_store
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.checkpoint import provenance, save_trained
+from seqmarket.training.config import RunConfig
+from seqmarket.training.evaluation import evaluate
+from seqmarket.training.fit import Fitted, fit
+from seqmarket.training.instantiate import build
+from seqmarket.training.models import fit_baseline, is_deep, model_name, refuse_unanswerable
+from seqmarket.training.predictors import CalibratedPredictor, DeepPredictor, Predictor
+from seqmarket.training.report import RunFacts, report_run
+from seqmarket.training.resume import CHECKPOINTS, remember, starting_point
+from seqmarket.training.summary import print_summary
+from seqmarket.training.tasks import Task, make_tasks
+from seqmarket.training.tracking.environment import environment_tags
+from seqmarket.training.tracking.tracked_run import TrackedRun, open_run
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    config: RunConfig, *, run_dir: Path, overrides: Sequence[str], resolved_yaml: str
+) -> dict[str, float]:
+    """Trains the configured model, evaluates it beside its baselines, and records all of it.
+
+    Args:
+        config: The checked configuration.
+        run_dir: Folder of this run; `ckpt_path=last` goes on in the folder of the earlier start.
+        overrides: What the user changed on the command line.
+        resolved_yaml: The whole configuration as text.
+
+    Returns:
+        The final test metrics, by ``test/<task>/<metric>``; none in the helper processes of a
+        distributed run.
+
+    Raises:
+        SeqmarketError: For a mistake in the configuration or the log.
+    """
+    plain = yaml.safe_load(resolved_yaml)
+    threads = _set_threads(config.training.threads)
+    start = starting_point(config, plain, run_dir)
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if rank > 0:
+        # Only the first process of a distributed run reports; the others keep out of its record.
+        config = config.model_copy(
+            update={"tracking": config.tracking.model_copy(update={"enabled": False})}
+        )
+        start = replace(start, run_dir=start.run_dir / f"process-{rank}", continued=False)
+    remember(start, plain)
+    own = model_name(config.model)
+    name = config.name or f"{own}-{config.data.target.rsplit('.', 2)[-2]}"
+    description = f"{own} on {config.data.target.rsplit('.', 1)[-1]}"
+    with open_run(
+        config.tracking, start.run_dir, name=name, description=description, resume=start.continued
+    ) as tracked:
+        _record_origin(tracked, plain, overrides, resolved_yaml, config.seed, threads)
+        store = open_data(config)
+        tracked.log_dataset(
+            store.name, store.fingerprint[:36], str(store.path.name), store.report, "training"
+        )
+        tracked.set_tags({"seqmarket.data_fingerprint": store.fingerprint})
+        tasks = make_tasks(config.task)
+        data = make_datamodule(config, store, tasks)
+        _check_rows(data)
+
+        predictors: dict[str, Predictor] = {}
+        fitted: Fitted | None = None
+        facts = provenance(plain, store.spec, store.fingerprint)
+        if is_deep(config.model):
+            fitted = fit(
+                config,
+                tasks,
+                data,
+                checkpoints=start.run_dir / CHECKPOINTS,
+                resume_from=start.checkpoint,
+                provenance=facts,
+                report=lambda metrics, epoch: tracked.log_metrics(metrics, step=epoch),
+            )
+            if not fitted.is_global_zero:
+                return {}
+            predictors[own] = DeepPredictor(fitted.model, tasks, data, fitted.device)
+        else:
+            refuse_unanswerable(config.model, tasks)
+            predictors[own] = fit_baseline(config.model, data, "model.")
+        for other, component in config.baselines.items():
+            if other != own:
+                log.info("fitting the baseline %s", other)
+                predictors[other] = fit_baseline(component, data, f"baselines.{other}.")
+
+        if config.training.calibrate:
+            validation = data.tables("validation")
+            predictors = {
+                model: CalibratedPredictor.fit(predictor, validation)
+                for model, predictor in predictors.items()
+            }
+        calibrated = predictors[own]
+        if isinstance(calibrated, CalibratedPredictor):
+            facts = provenance(plain, store.spec, store.fingerprint, calibrated.calibrations)
+        model_file = start.run_dir / CHECKPOINTS / "model.ckpt"
+        save_trained(model_file, None if fitted is None else fitted.model, facts)
+
+        log.info("evaluating on the test period")
+        tables = data.tables("test")
+        predictions = {model: predictor.predict(tables) for model, predictor in predictors.items()}
+        results = evaluate(
+            predictions, tables, n_resamples=config.training.resamples, seed=config.seed
+        )
+        metrics = report_run(
+            tracked,
+            RunFacts(
+                name=name,
+                config=config,
+                store=store,
+                tasks=tasks,
+                tables=tables,
+                predictions=predictions,
+                results=results,
+                calibrated=calibrated,
+                fitted=fitted,
+                overrides=tuple(overrides),
+                threads=threads,
+                model_file=model_file,
+                data=data,
+            ),
+        )
+    print_summary(results)
+    log.info("run: %s", tracked.address)
+    return metrics
+
+
+def open_data(config: RunConfig) -> SequenceStore:
+    """Encodes the configured log, or opens the store of an earlier run with the same data."""
+    source = build(config.data.source, prefix="data.")
+    store = prepare_store(
+        source,
+        validation=config.data.validation,
+        split=config.data.split,
+        encoding=config.data.encoding,
+        cache_dir=config.paths.cache_dir,
+    )
+    log.info(
+        "%s: %s customers, %s events",
+        store.name,
+        f"{store.events.n_customers:,}",
+        f"{store.events.n_events:,}",
+    )
+    for fold, period in store.split.periods.items():
+        log.info("%-10s %s", fold, period)
+    return store
+
+
+def make_datamodule(
+    config: RunConfig, store: SequenceStore, tasks: Mapping[str, Task]
+) -> JourneyDataModule:
+    """The store's journeys, as the configured tasks ask about them."""
+    return JourneyDataModule(
+        store,
+        {name: task.rule for name, task in tasks.items()},
+        batch_size=config.training.batch_size,
+        eval_tokens=config.training.eval_tokens,
+        seed=config.seed,
+        num_workers=config.training.num_workers,
+    )
+
+
+def _set_threads(wanted: int | None) -> int:
+    """Results repeat bitwise only with the same number of threads, so it is set and logged."""
+    torch.set_num_threads(wanted or min(len(os.sched_getaffinity(0)), 4))
+    return torch.get_num_threads()
+
+
+def _check_rows(data: JourneyDataModule) -> None:
+    for fold in FOLDS:
+        for name, table in data.tables(fold).items():
+            log.info("%-10s %-14s %7s rows", fold, name, f"{len(table):,}")
+            if len(table) == 0:
+                raise SeqmarketError(
+                    f"the task {name} has no rows in the {fold} period "
+                    f"({data.store.split.periods[fold]})",
+                    where="data.split, task",
+                    fix="lengthen that period, shorten the task's window or horizon, or widen "
+                    "its active_within",
+                )
+
+
+def _record_origin(
+    tracked: TrackedRun,
+    plain: Mapping[str, Any],
+    overrides: Sequence[str],
+    resolved_yaml: str,
+    seed: int,
+    threads: int,
+) -> None:
+    tracked.log_params(plain)
+    tracked.log_text(resolved_yaml, "config.yaml")
+    tracked.log_text(yaml.safe_dump(list(overrides)), "overrides.yaml")
+    tags = environment_tags(Path("requirements.lock"))
+    tracked.set_tags({**tags, "seqmarket.threads": str(threads), "seqmarket.seed": str(seed)})

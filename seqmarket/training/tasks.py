@@ -1,0 +1,136 @@
+"""The tasks: what is predicted, with which head and loss, and which metric speaks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own idiom
+
+from seqmarket.data.datamodule import TaskRule
+from seqmarket.data.labels import NEXT_CHANNEL, WindowRule
+from seqmarket.nn.heads import BinaryHead, ClassificationHead
+from seqmarket.schema import LabelTable, SequenceSpec, TaskKind
+from seqmarket.training.config import ChurnTask, PurchaseTask, TasksConfig
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that is predicted.
+
+    Attributes:
+        name: Key in the configuration, in every metric name and in every table.
+        kind: Binary or categorical.
+        rule: How it is labelled; None for the next channel.
+        weight: Weight of its loss among the tasks.
+        positive_weight: Weight of a positive row in the training loss.
+        main_metrics: The metrics by which models are compared, the first one above all.
+        definition: The task in words, for the model card.
+    """
+
+    name: str
+    kind: TaskKind
+    rule: TaskRule
+    weight: float
+    positive_weight: float
+    main_metrics: tuple[str, ...]
+    definition: str
+
+    def make_head(self, spec: SequenceSpec, d_model: int, hidden: int, dropout: float) -> nn.Module:
+        """The head of a deep model for this task."""
+        if self.kind == "binary":
+            return BinaryHead(d_model, spec, hidden=hidden, dropout=dropout)
+        return ClassificationHead(d_model, spec, spec.n_channels, hidden=hidden, dropout=dropout)
+
+    def loss(self, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+        """Mean weighted loss of N points; 0 where there are none.
+
+        Args:
+            logits: (N,) for a binary task, (N, classes) for a categorical one.
+            label: (N,) int64.
+            weight: (N,) float32, of mean 1 over the training period.
+        """
+        if self.kind == "binary":
+            target = label.to(logits.dtype)
+            losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")  # (N,)
+            weight = weight * torch.where(label == 1, self.positive_weight, 1.0)
+        else:
+            losses = F.cross_entropy(logits, label, reduction="none")  # (N,)
+        return (losses * weight).sum() / max(len(label), 1)
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of label 1, or of each class, from a model's logits."""
+        values = torch.from_numpy(logits).double()
+        result = values.sigmoid() if self.kind == "binary" else values.softmax(dim=-1)
+        return result.numpy()
+
+    def prior(self, table: LabelTable, spec: SequenceSpec) -> NDArray[np.float64]:
+        """Base rate, or share of each class with one row added to each, of a label table."""
+        if self.kind == "binary":
+            return np.array([(table.label.sum() + 1) / (len(table) + 2)])
+        count = np.bincount(table.label, minlength=spec.n_channels) + 1
+        return np.asarray(count / count.sum())
+
+
+def make_tasks(config: TasksConfig) -> dict[str, Task]:
+    """The configured tasks, by name, in a fixed order."""
+    makers: dict[str, Callable[[], Task | None]] = {
+        NEXT_CHANNEL: lambda: _next_channel(config),
+        "purchase": lambda: _window("purchase", config.purchase, 1),
+        "churn": lambda: _window("churn", config.churn, 0),
+    }
+    tasks = {name: make() for name, make in makers.items()}
+    return {name: task for name, task in tasks.items() if task is not None}
+
+
+def _next_channel(config: TasksConfig) -> Task | None:
+    if config.next_channel is None:
+        return None
+    return Task(
+        name=NEXT_CHANNEL,
+        kind="categorical",
+        rule=None,
+        weight=config.next_channel.weight,
+        positive_weight=1.0,
+        main_metrics=("accuracy", "log_loss"),
+        definition="the channel of the customer's next event, asked right after each event",
+    )
+
+
+def _window(name: str, config: PurchaseTask | ChurnTask | None, purchase_means: int) -> Task | None:
+    if config is None:
+        return None
+    window = config.horizon if isinstance(config, PurchaseTask) else config.window
+    microsecond = timedelta(microseconds=1)
+    what = "a purchase" if purchase_means else "no purchase"
+    doing = "with a purchase" if config.active_by == "purchase" else "with an event"
+    return Task(
+        name=name,
+        kind="binary",
+        rule=WindowRule(
+            task=name,
+            window=window // microsecond,
+            purchase_means=1 if purchase_means else 0,
+            active_within=config.active_within // microsecond,
+            active_by=config.active_by,
+        ),
+        weight=config.weight,
+        positive_weight=config.positive_weight,
+        main_metrics=("auroc", "log_loss")
+        if purchase_means
+        else ("auroc", "average_precision", "log_loss"),
+        definition=(
+            f"{what} in the {_in_words(window)} after the prediction time, for customers "
+            f"{doing} in the {_in_words(config.active_within)} before it"
+        ),
+    )
+
+
+def _in_words(duration: timedelta) -> str:
+    days = duration / timedelta(days=1)
+    return f"{days:g} days" if days >= 1 else f"{days * 24:g} hours"

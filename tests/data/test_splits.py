@@ -1,0 +1,113 @@
+"""Folds: periods in time, groups of customers, and clear refusals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from seqmarket.data.settings import SplitSettings
+from seqmarket.data.splits import FOLDS, Split, make_split, to_datetime, to_microseconds
+from seqmarket.errors import SeqmarketError
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+END = datetime(2026, 4, 11, tzinfo=UTC)  # 100 days
+
+
+def customers(n: int = 300) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    offsets = rng.permutation(n) % 50
+    return pl.DataFrame(
+        {
+            "customer_id": [f"c{i:04d}" for i in range(n)],
+            "first_time": [START + timedelta(days=int(d)) for d in offsets],
+        }
+    )
+
+
+def test_moments_survive_the_round_trip_exactly() -> None:
+    moment = datetime(2026, 11, 22, 13, 14, 15, 999_999, tzinfo=UTC)
+    assert to_datetime(to_microseconds(moment)) == moment
+
+
+def test_shares_divide_the_observed_time() -> None:
+    split = make_split(customers(), END, SplitSettings())
+    day = 86_400_000_000
+    lengths = [(p.end - p.start) / day for p in split.periods.values()]
+    assert lengths == pytest.approx([70, 10, 20])
+    assert split.periods["train"].end == split.periods["validation"].start
+
+
+def test_dates_go_before_shares() -> None:
+    settings = SplitSettings.model_validate(
+        {"train_end": "2026-02-01", "validation_end": "2026-03-01", "test_end": "2026-04-01"}
+    )
+    split = make_split(customers(), END, settings)
+    ends = [to_datetime(p.end).date().isoformat() for p in split.periods.values()]
+    assert ends == ["2026-02-01", "2026-03-01", "2026-04-01"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"train_end": "2025-12-01"},
+        {"train_end": "2026-03-01", "validation_end": "2026-02-01"},
+        {"test_end": "2027-01-01"},
+        {"train_fraction": 0.8, "validation_fraction": 0.2},
+    ],
+)
+def test_impossible_boundaries_are_refused_by_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(SeqmarketError) as caught:
+        make_split(customers(), END, SplitSettings.model_validate(wrong))
+    assert "data.split." in str(caught.value)
+
+
+def test_cutoffs_leave_room_for_the_window_and_the_warm_up() -> None:
+    split = make_split(customers(), END, SplitSettings())
+    window = timedelta(days=7)
+    for fold in FOLDS:
+        cutoffs = split.cutoffs(fold, window)
+        assert (cutoffs + window // timedelta(microseconds=1) < split.periods[fold].end).all()
+    assert to_datetime(split.cutoffs("train", window)[0]) == START + timedelta(days=56)
+    assert len(split.cutoffs("test", timedelta(days=28))) == 0
+
+
+def folds_of(split: Split) -> list[int]:
+    assert split.customer_fold is not None
+    return split.customer_fold.tolist()
+
+
+def test_hashed_groups_depend_on_the_customer_alone() -> None:
+    settings = SplitSettings(kind="time_and_customer")
+    everyone = customers()
+    folds = folds_of(make_split(everyone, END, settings))
+    shares = np.bincount(folds, minlength=3) / len(folds)
+    assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.08)
+    fewer = everyone.filter(pl.int_range(pl.len()) % 3 == 0)
+    assert folds_of(make_split(fewer, END, settings)) == folds[::3]
+
+
+def test_cohorts_are_ordered_by_the_first_event() -> None:
+    everyone = customers()
+    split = make_split(everyone, END, SplitSettings(kind="cohort"))
+    folds = np.array(folds_of(split))
+    first = everyone["first_time"].to_numpy()
+    assert first[folds == 0].max() <= first[folds == 1].min()
+    assert first[folds == 1].max() <= first[folds == 2].min()
+    assert np.bincount(folds).tolist() == [210, 30, 60]
+    assert len(set(map(str, split.periods.values()))) == 1
+
+
+def test_a_customer_of_one_group_takes_part_in_one_fold() -> None:
+    split = make_split(customers(), END, SplitSettings(kind="time_and_customer"))
+    taking_part = np.stack([split.customers(fold, 300) for fold in FOLDS])
+    assert (taking_part.sum(axis=0) == 1).all()
+
+
+def test_the_round_trip_through_plain_containers() -> None:
+    split = make_split(customers(), END, SplitSettings(kind="cohort"))
+    again = Split.from_dict(split.to_dict(), split.customer_fold)
+    assert again.periods == split.periods
+    assert again.cutoff_every == split.cutoff_every
