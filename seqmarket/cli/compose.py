@@ -77,7 +77,7 @@ def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain_composition(error, _known_keys(overrides)) from error
+        raise explain_composition(error, lambda: _known_keys(overrides)) from error
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
@@ -85,7 +85,9 @@ def _known_keys(overrides: Sequence[str]) -> list[str]:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--config-dir", "-cd")
     own, rest = parser.parse_known_args(normalise(overrides))
-    search = [f"hydra.searchpath=[file://{Path(own.config_dir).resolve()}]"] * bool(own.config_dir)
+    search = (
+        [f"hydra.searchpath=[file://{Path(own.config_dir).resolve()}]"] if own.config_dir else []
+    )
     choices = [item for item in rest if _CHOICE.match(item)]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -16,13 +16,13 @@ _UNKNOWN_KEY = re.compile(r"Could not override '([^'@]+)'")
 
 
 def explain_composition(
-    error: HydraException | OmegaConfBaseException, known: Sequence[str]
+    error: HydraException | OmegaConfBaseException, known_keys: Callable[[], Sequence[str]]
 ) -> SeqmarketError:
     """Turns an error of Hydra's composition into one clear message.
 
     Args:
         error: What Hydra or OmegaConf raised.
-        known: Every dotted key of the configuration.
+        known_keys: Gives every dotted key of the configuration; asked only where it helps.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error.missing_cfg_file, error.options or [])
@@ -36,11 +36,10 @@ def explain_composition(
         )
     if isinstance(error, MissingMandatoryValue):
         key = error.full_key or str(error).splitlines()[0].rpartition(": ")[2]
-        return SeqmarketError(
-            f"{key} has no value", where=key, fix=f"add {key}=... to the command"
-        )
+        return SeqmarketError(f"{key} has no value", where=key, fix=f"add {key}=... to the command")
     unknown = _UNKNOWN_KEY.match(str(error))
     if unknown:
+        known = known_keys()
         hint = f"; {_nearest(unknown[1], known)}" if known else ""
         return SeqmarketError(f"there is no setting '{unknown[1]}'{hint}", fix=_LOOK)
     cause = f": {_first_line(error.__cause__)}" if error.__cause__ is not None else ""
@@ -50,31 +49,35 @@ def explain_composition(
 def _missing_option(path: str, options: Sequence[str]) -> SeqmarketError:
     group, _, option = path.removesuffix(".yaml").rpartition("/")
     if not group:
-        return SeqmarketError(f"there is no configuration '{option}'", fix="leave out --config-name")
+        return SeqmarketError(
+            f"there is no configuration '{option}'", fix="leave out --config-name"
+        )
+    options = sorted(name for name in options if not name.startswith("_"))
     near = difflib.get_close_matches(option, options, n=1)
     return SeqmarketError(
         f"there is no {group} '{option}'" + (f"; did you mean '{near[0]}'?" if near else ""),
         where=f"{group}={option}",
-        fix=f"choose one of {', '.join(sorted(options))}"
+        fix=f"choose one of {', '.join(options)}"
         if options
         else f"put {path}.yaml into a directory and name that with --config-dir",
     )
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    """The nearest full key, else the same name elsewhere, else what is known beside it."""
-    known = [other for other in known if not key.startswith(f"{other}.")]
-    name = key.rpartition(".")[2]
-    if difflib.get_close_matches(key, known, n=1, cutoff=0.8):
-        return did_you_mean(key, known)
-    elsewhere = [other for other in known if other.rpartition(".")[2] == name]
+    """The same name elsewhere, else the nearest name beside it, else the nearest full key."""
+    parent, _, name = key.rpartition(".")
+    elsewhere = [full for full in known if full.rpartition(".")[2] == name]
     if elsewhere:
-        return f"did you mean '{elsewhere[0]}'?"
-    if difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"did you mean '{min(elsewhere, key=len)}'?"
+    beside = {full.rpartition(".")[2]: full for full in known if full.rpartition(".")[0] == parent}
+    near = difflib.get_close_matches(name, beside, n=1)
+    if near:
+        return f"did you mean '{beside[near[0]]}'?"
+    if beside:
+        return f"known in {parent or 'the configuration'}: {', '.join(sorted(beside))}"
+    if parent in known or difflib.get_close_matches(key, known, n=1):
         return did_you_mean(key, known)
-    parent = key.rpartition(".")[0]
-    beside = [other for other in known if other.rpartition(".")[0] == parent]
-    return did_you_mean(key, beside or [other for other in known if "." not in other])
+    return _nearest(parent, known)
 
 
 def _first_line(error: BaseException) -> str:

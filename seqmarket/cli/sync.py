@@ -22,4 +22,4 @@ def main(arguments: Sequence[str]) -> None:
 
     from seqmarket.training.tracking.sync import sync
 
-    sync(options.run_dir, options.uri)
+    print(f"MLflow has run {sync(options.run_dir, options.uri)}")

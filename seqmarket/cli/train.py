@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -43,8 +44,8 @@ def main(overrides: Sequence[str]) -> int:
     try:
         with readable_errors(overrides):
             hydra.main(str(config_dir()), CONFIG_NAME, version_base="1.3")(task)()
-    except Exception:
-        if not jobs.failures:
+    except Exception as error:
+        if error not in jobs.failures:
             raise
     finally:
         sys.argv = command_line
@@ -83,7 +84,7 @@ class _Jobs:
 
 def _train(config: DictConfig, *, sweep: bool) -> object:
     settings = HydraConfig.get()
-    overrides = list(settings.overrides.task)
+    overrides = cast(list[str], OmegaConf.to_container(settings.overrides.task))
     with readable_errors(overrides):
         plain = to_plain(config)
         resolved = OmegaConf.to_yaml(config, resolve=True)

@@ -12,8 +12,8 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from seqmarket.data.batch import (
-    TaskBatch,
     Targets,
+    TaskBatch,
     Windows,
     collate,
     make_points,
@@ -180,30 +180,23 @@ class JourneyDataModule(LightningDataModule):
             }
         return self._tables[fold]
 
-    def evaluation_loader(
-        self, tables: Mapping[str, LabelTable], *, rank: int = 0, world_size: int = 1
-    ) -> DataLoader[Any]:
-        """Batches that hold every row of the tables exactly once over all ranks."""
-        dataset = EvaluationSet(
-            self.store.events,
-            tables,
-            self.store.spec.max_length,
-            self.eval_tokens,
-            rank=rank,
-            world_size=world_size,
-        )
-        return self._loader(dataset)
-
     def train_dataloader(self) -> DataLoader[Any]:
         """The batches of the trainer's current epoch; a pure function of seed, epoch and rank."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         return self._loader(self.training_set(epoch, *self._rank()))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The validation rows of all tasks."""
+        """The validation rows of all tasks, each of them once over all processes."""
         rank, world_size = self._rank()
-        tables = self.tables("validation")
-        return self.evaluation_loader(tables, rank=rank, world_size=world_size)
+        dataset = EvaluationSet(
+            self.store.events,
+            self.tables("validation"),
+            self.store.spec.max_length,
+            self.eval_tokens,
+            rank=rank,
+            world_size=world_size,
+        )
+        return self._loader(dataset)
 
     def training_set(self, epoch: int, rank: int = 0, world_size: int = 1) -> TrainingSet:
         """The training batches of an epoch."""

@@ -11,8 +11,9 @@ import polars as pl
 
 from seqmarket.data.parsing import TimeFormat
 from seqmarket.data.quality import QualityReport
+from seqmarket.data.reading import RawPart
 from seqmarket.data.settings import ValidationSettings
-from seqmarket.data.validation import EventSchema, RawPart, validate_events
+from seqmarket.data.validation import EventSchema, validate_events
 from seqmarket.errors import SeqmarketError
 
 

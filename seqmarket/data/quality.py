@@ -121,13 +121,13 @@ def suspicions(log: pl.DataFrame, purchase_event_types: tuple[str, ...]) -> list
             f"the last event is of {last:%Y-%m-%d}: are seconds since 1970 read as a finer unit? "
             "See data.time_format"
         )
-    event_types = log["event_type"].unique().to_list()
-    for name in purchase_event_types:
-        if name not in event_types:
-            found.append(
-                f"no event has the purchase type '{name}' of data.purchase_event_types; "
-                f"{did_you_mean(name, event_types[:_TOP])}"
-            )
+    event_types = list(_counts(log["event_type"]))
+    found += [
+        f"no event has the type '{name}' of data.purchase_event_types; "
+        f"{did_you_mean(name, event_types[:_TOP])}"
+        for name in purchase_event_types
+        if name not in event_types
+    ]
     if log["channel"].n_unique() == 1:
         found.append("all events have the same channel, so the next channel is known beforehand")
     return found
@@ -185,7 +185,7 @@ def _with_path(report: QualityReport) -> str:
 
 
 def _line(numbers: dict[str, int] | dict[str, float]) -> str:
-    return ", ".join(f"{name} {number:,.6g}" if isinstance(number, float) else f"{name} {number:,}"
-                     for name, number in numbers.items())
-
-
+    return ", ".join(
+        f"{name} {number:,.6g}" if isinstance(number, float) else f"{name} {number:,}"
+        for name, number in numbers.items()
+    )

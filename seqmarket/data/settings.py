@@ -37,13 +37,14 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-def _as_utc(value: datetime) -> datetime:
+def as_utc(value: datetime) -> datetime:
+    """The same moment in UTC; a time without a zone is taken to be UTC."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
-Moment = Annotated[datetime, AfterValidator(_as_utc)]
+Moment = Annotated[datetime, AfterValidator(as_utc)]
 """An ISO date or time; without a zone it is UTC."""
 
 

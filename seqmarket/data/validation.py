@@ -7,15 +7,19 @@ accounted for.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from seqmarket.data.parsing import (
+    NEGATIVE,
+    SKIPPED_TIME,
+    UNREADABLE_TIME,
+    Parsed,
     TimeFormat,
     UnsupportedTypeError,
     parse_number,
@@ -23,21 +27,25 @@ from seqmarket.data.parsing import (
     parse_time,
 )
 from seqmarket.data.quality import QualityReport, profile_log, suspicions
+from seqmarket.data.reading import RawPart, collect, collect_schema
 from seqmarket.data.settings import ValidationSettings
 from seqmarket.errors import SeqmarketError, did_you_mean
 from seqmarket.schema import EVENT_COLUMNS
 
-_REQUIRED = ("customer_id", "channel", "event_type")
+_Kind = Literal["required", "text", "amount", "number", "time"]
+"""What a column is: text that must be there, text, a number of at least 0, a number, a time."""
+
 _OPTIONAL = ("value", "cost")
 _PART, _ROW, _POSITION, _RULE, _ZONED = "__part", "__row", "__position", "__rule", "__zoned"
 
 _MIXED = "has an offset in some rows and none in others"
 _FUTURE = "is in the future"
 _FIXES = {
-    "cannot be read as a time": "say how times are written with data.time_format",
+    UNREADABLE_TIME: "say how times are written with data.time_format",
     _MIXED: "give every time an offset such as Z or +01:00, or none",
+    SKIPPED_TIME: "check data.time_zone",
     _FUTURE: "mend the clock of the source, or set data.validation.not_after",
-    "is negative": "costs never are; of values, data.allow_negative_value=true allows returns",
+    NEGATIVE: "costs never are; of values, data.allow_negative_value=true allows returns",
 }
 _ASIDE = "mend the row, or set it and its like aside with data.validation.policy=quarantine"
 
@@ -77,33 +85,6 @@ class EventSchema:
                 )
 
 
-def _one_based(rows: Sequence[int]) -> list[int]:
-    return [row + 1 for row in rows]
-
-
-@dataclass(frozen=True)
-class RawPart:
-    """A piece of a log as it was found, usually one file.
-
-    Attributes:
-        frame: Columns with the names of the log (see `validate_events`), of whatever type.
-        label: How messages name the piece.
-        unit: What a row is called: `line` in text files.
-        place: From 0-based rows, ascending, to what a person sees in the file; default: 1-based.
-    """
-
-    frame: pl.LazyFrame
-    label: str
-    unit: str = "row"
-    place: Callable[[Sequence[int]], list[int]] = _one_based
-
-
-def columns_of(schema: EventSchema) -> list[str]:
-    """The columns of a log with this schema, in their order."""
-    extras = (schema.categorical, schema.numeric, schema.static_categorical, schema.static_numeric)
-    return [*EVENT_COLUMNS, *(name for group in extras for name in group)]
-
-
 def validate_events(
     raw: Sequence[RawPart] | pl.LazyFrame | pl.DataFrame,
     schema: EventSchema,
@@ -130,8 +111,8 @@ def validate_events(
         names: Column of the log -> its name in the user's file, for messages.
 
     Returns:
-        The log, ordered by customer, time and position, with the columns of `columns_of`; and the
-        report.
+        The log, ordered by customer, time and position, with `EVENT_COLUMNS` first, then the
+        extra features, then the customers' features; and the report.
 
     Raises:
         SeqmarketError: Under the policy `error`, names the first row that breaks a rule and counts
@@ -139,15 +120,22 @@ def validate_events(
             converted, or no event is left.
     """
     parts = [RawPart(raw.lazy(), "log")] if isinstance(raw, pl.DataFrame | pl.LazyFrame) else raw
-    shown = {name: name for name in columns_of(schema)} | dict(names or {})
-    not_after = settings.not_after or datetime.now(UTC)
-    frames = []
-    for index, part in enumerate(parts):
-        select = _conversion(part, schema, times or TimeFormat(), allow_negative_value, not_after,
-                             shown)
-        rows = part.frame.with_row_index(_ROW).select(pl.lit(index, pl.Int32).alias(_PART), *select)
-        frames.append(collect(rows, part.label))
-    log = _flag_mixed(pl.concat(frames).with_row_index(_POSITION))
+    number: _Kind = "number" if allow_negative_value else "amount"
+    kinds: dict[str, _Kind] = {
+        "customer_id": "required",
+        "time": "time",
+        "channel": "required",
+        "event_type": "required",
+        "value": number,
+        "cost": "amount",
+        **dict.fromkeys(schema.categorical, "text"),
+        **dict.fromkeys(schema.numeric, "number"),
+        **dict.fromkeys(schema.static_categorical, "text"),
+        **dict.fromkeys(schema.static_numeric, "number"),
+    }
+    shown = {name: name for name in kinds} | dict(names or {})
+    log = _convert(parts, kinds, shown, times or TimeFormat(), settings.not_after)
+    log = _flag_mixed(log)
     broken = log.filter(pl.col(_RULE).is_not_null()).select(_PART, _ROW, _RULE)
     if len(broken) and settings.policy == "error":
         raise _offence(parts, broken, shown)
@@ -157,7 +145,7 @@ def validate_events(
     kept = log.filter(pl.col(_RULE).is_null())
     distinct = kept
     if settings.duplicates != "keep":
-        distinct = kept.unique(subset=columns_of(schema), keep="first", maintain_order=True)
+        distinct = kept.unique(subset=list(kinds), keep="first", maintain_order=True)
     duplicates = len(kept) - len(distinct)
     if duplicates and settings.duplicates == "error":
         raise _repetition(parts, kept, distinct)
@@ -168,7 +156,7 @@ def validate_events(
             else "the log holds no event",
             where=parts[0].label if len(parts) == 1 else f"{len(parts)} files",
         )
-    events = distinct.sort("customer_id", "time", _POSITION).select(columns_of(schema))
+    events = distinct.sort("customer_id", "time", _POSITION).select(*kinds)
     counts = broken.group_by(_RULE).len().sort(["len", _RULE], descending=[True, False])
     return events, QualityReport(
         rows_in=len(log),
@@ -183,83 +171,97 @@ def validate_events(
     )
 
 
-def collect(frame: pl.LazyFrame, label: str) -> pl.DataFrame:
-    """Reads a file; what the library says of a broken one may quote the data, and stays unsaid.
+def validate_customers(
+    parts: Sequence[RawPart], schema: EventSchema, *, names: Mapping[str, str] | None = None
+) -> pl.DataFrame:
+    """Converts a table of customers strictly; unlike an event, no row can be left out.
+
+    Args:
+        parts: The table, with the columns customer_id and the schema's static features.
+        schema: Which static features there are.
+        names: As for `validate_events`.
+
+    Returns:
+        customer_id (String, unique) and the static features (String, then Float64).
 
     Raises:
-        SeqmarketError: The file is damaged, or not what its name says.
+        SeqmarketError: Names the first row that breaks a rule, or that repeats a customer.
     """
-    with _readable(label):
-        return frame.collect()
+    kinds: dict[str, _Kind] = {
+        "customer_id": "required",
+        **dict.fromkeys(schema.static_categorical, "text"),
+        **dict.fromkeys(schema.static_numeric, "number"),
+    }
+    shown = {name: name for name in kinds} | dict(names or {})
+    table = _convert(parts, kinds, shown, TimeFormat(), None)
+    again = pl.when(~pl.col("customer_id").is_first_distinct())
+    repeated = again.then(pl.lit(_rule("customer_id", "repeats an earlier row's")))
+    broken = table.with_columns(pl.coalesce(_RULE, repeated)).filter(pl.col(_RULE).is_not_null())
+    if len(broken):
+        raise _offence(parts, broken.select(_PART, _ROW, _RULE), shown, fix="mend the row")
+    return table.select(*kinds)
 
 
-def collect_schema(frame: pl.LazyFrame, label: str) -> pl.Schema:
-    """Reads the column names and types of a file.
-
-    Raises:
-        SeqmarketError: As `collect`.
-    """
-    with _readable(label):
-        return frame.collect_schema()
-
-
-@contextmanager
-def _readable(label: str) -> Iterator[None]:
-    try:
-        yield
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise SeqmarketError(
-            f"the file cannot be read as what it is declared to be ({type(error).__name__})",
-            where=label,
-            fix="is it complete, and has no line more fields than the header? "
-            "See data.format, data.separator, data.encoding",
-        ) from error
-
-
-def _conversion(
-    part: RawPart,
-    schema: EventSchema,
-    times: TimeFormat,
-    allow_negative_value: bool,
-    not_after: datetime,
+def _convert(
+    parts: Sequence[RawPart],
+    kinds: Mapping[str, _Kind],
     shown: Mapping[str, str],
-) -> list[pl.Expr]:
-    """Converted columns, the row, whether its time has a zone, and the first rule that it breaks."""
-    types = collect_schema(part.frame, part.label)
-    signed = {*schema.numeric, *schema.static_numeric} | ({"value"} if allow_negative_value else set())
-    numbers = {*_OPTIONAL, *schema.numeric, *schema.static_numeric}
-    select, broken, zoned = [], [], pl.lit(None, pl.Boolean)
-    for name in columns_of(schema):
-        if name not in types and name in _OPTIONAL:
-            select.append(pl.lit(None, pl.Float64).alias(name))
-            continue
-        if name not in types:
-            raise SeqmarketError(
-                f"there is no column '{shown[name]}'; {did_you_mean(shown[name], types.names())}",
-                where=part.label,
-            )
-        raw, dtype = pl.col(name), types[name]
-        try:
-            if name == "time":
-                parsed = parse_time(raw, dtype, times)
-                parsed.problems[_FUTURE] = parsed.column > not_after
-                zoned = parsed.zoned
-            elif name in numbers:
-                parsed = parse_number(raw, dtype, allow_negative=name in signed)
-            else:
-                parsed = parse_text(raw, dtype)
-                if name in _REQUIRED:
-                    parsed.problems["is missing"] = parsed.column.is_null()
-        except UnsupportedTypeError as error:
-            raise SeqmarketError(
-                f"the column '{shown[name]}' cannot be used: {error}", where=part.label
-            ) from error
-        select.append(parsed.column.alias(name))
-        broken += [
-            pl.when(holds).then(pl.lit(_rule(name, problem)))
-            for problem, holds in parsed.problems.items()
-        ]
-    return [*select, pl.col(_ROW), zoned.alias(_ZONED), pl.coalesce(broken).alias(_RULE)]
+    times: TimeFormat,
+    not_after: datetime | None,
+) -> pl.DataFrame:
+    """The columns of all pieces, converted, and for each row the first rule that it breaks."""
+    latest = not_after or datetime.now(UTC)
+    frames = []
+    for index, part in enumerate(parts):
+        types = collect_schema(part)
+        for name in kinds:
+            if name not in types and name not in _OPTIONAL:
+                raise SeqmarketError(
+                    f"there is no column '{shown[name]}'; "
+                    f"{did_you_mean(shown[name], types.names())}",
+                    where=part.label,
+                )
+        raw = collect(part, part.frame.select(name for name in kinds if name in types))
+        absent = pl.Series([None]).new_from_index(0, len(raw))
+        columns = {_ZONED: absent.cast(pl.Boolean)}
+        broken: dict[str, pl.Series] = {}
+        for name, kind in kinds.items():
+            try:
+                parsed = _parse(raw[name] if name in types else absent, kind, times)
+            except UnsupportedTypeError as error:
+                raise SeqmarketError(
+                    f"the column '{shown[name]}' cannot be used: {error}", where=part.label
+                ) from error
+            columns[name] = parsed.column
+            if parsed.zoned is not None:
+                columns[_ZONED] = parsed.zoned
+                parsed.problems[_FUTURE] = parsed.column > latest
+            broken |= {
+                _rule(name, problem): mask
+                for problem, mask in parsed.problems.items()
+                if mask.any()
+            }
+        first = pl.coalesce(
+            pl.lit(None, pl.String), *(pl.when(rule).then(pl.lit(rule)) for rule in broken)
+        )
+        frame = pl.DataFrame({**columns, **broken}).with_columns(first.alias(_RULE))
+        frames.append(
+            frame.drop(broken)
+            .with_columns(pl.lit(index, pl.Int32).alias(_PART))
+            .with_row_index(_ROW)
+        )
+    return pl.concat(frames).with_row_index(_POSITION)
+
+
+def _parse(raw: pl.Series, kind: _Kind, times: TimeFormat) -> Parsed:
+    if kind == "time":
+        return parse_time(raw, times)
+    if kind in ("number", "amount"):
+        return parse_number(raw, allow_negative=kind == "number")
+    parsed = parse_text(raw)
+    if kind == "required":
+        parsed.problems["is missing"] = parsed.column.is_null()
+    return parsed
 
 
 def _flag_mixed(log: pl.DataFrame) -> pl.DataFrame:
@@ -286,16 +288,18 @@ def _place(part: RawPart, row: int) -> str:
 
 
 def _offence(
-    parts: Sequence[RawPart], broken: pl.DataFrame, shown: Mapping[str, str]
+    parts: Sequence[RawPart], broken: pl.DataFrame, shown: Mapping[str, str], fix: str = _ASIDE
 ) -> SeqmarketError:
     index, row, rule = broken.row(0)
     problem, _, column = rule.partition("|")
     more = len(broken) - 1
     return SeqmarketError(
         f"{_reason(rule, shown)}"
-        + (f"; {more} further {'row breaks' if more == 1 else 'rows break'} a rule" if more else ""),
+        + (
+            f"; {more} further {'row breaks' if more == 1 else 'rows break'} a rule" if more else ""
+        ),
         where=f"{_place(parts[index], row)}, column '{shown[column]}'",
-        fix=f"{_FIXES[problem]}; or {_ASIDE}" if problem in _FIXES else _ASIDE,
+        fix=f"{_FIXES[problem]}; or {fix}" if problem in _FIXES else fix,
     )
 
 
@@ -318,12 +322,13 @@ def _quarantine(
 ) -> None:
     """Writes the broken rows as they were found: reason, file, row, and their columns as text."""
     frames = []
-    for (index,), rows in broken.group_by([_PART], maintain_order=True):
-        part = parts[int(str(index))]
-        found = (
-            part.frame.with_row_index(_ROW)
-            .join(rows.lazy().select(_ROW, _RULE), on=_ROW, how="inner", maintain_order="left")
-            .collect()
+    for index, part in enumerate(parts):
+        rows = broken.filter(pl.col(_PART) == index).select(_ROW, _RULE)
+        if rows.is_empty():
+            continue
+        numbered = part.frame.with_row_index(_ROW)
+        found = collect(
+            part, numbered.join(rows.lazy(), on=_ROW, how="inner", maintain_order="left")
         )
         reasons = [_reason(rule, shown) for rule in found[_RULE]]
         columns = [name for name in found.columns if not name.startswith("__")]

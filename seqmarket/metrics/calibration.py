@@ -34,8 +34,9 @@ class PlattScaling:
     def fit(cls, probability: NDArray[Any], label: NDArray[Any]) -> PlattScaling:
         """Fits to (N,) probabilities of label 1 and (N,) labels 0 or 1.
 
-        With one class only it is the identity. Where the best slope is not positive, the scores
-        order the rows wrongly, which no calibration should hide: then only `b` is fitted.
+        With one class only it is the identity. Where the probabilities are all the same, only `b`
+        is fitted; so it is where the best slope is not positive, because the scores then order
+        the rows wrongly, which no calibration should hide.
         """
         label = np.asarray(label, dtype=np.float64)
         n_positive = label.sum()
@@ -44,9 +45,10 @@ class PlattScaling:
             return cls()
         target = np.where(label > 0, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
         z = _logit(probability)
-        a, b = _newton(np.stack([z, np.ones_like(z)], axis=1), np.zeros_like(z), target)
-        if a > 0:
-            return cls(float(a), float(b))
+        if np.ptp(z) > 0:
+            a, b = _newton(np.stack([z, np.ones_like(z)], axis=1), np.zeros_like(z), target)
+            if a > 0:
+                return cls(float(a), float(b))
         (b,) = _newton(np.ones((len(z), 1)), z, target)
         return cls(1.0, float(b))
 

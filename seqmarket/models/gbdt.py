@@ -17,7 +17,8 @@ from seqmarket.schema import EventArrays, LabelTable, SequenceSpec, TaskKind
 class GradientBoosting:
     """LightGBM, one model per binary task.
 
-    Deterministic for a given number of threads. The number of trees is fixed: a baseline is given
+    Deterministic for a given number of threads. With one class only, it predicts the base rate,
+    smoothed by one row of each class. The number of trees is fixed: a baseline is given
     training rows only, so it has nothing to stop early on.
 
     Source: Ke et al., LightGBM: a highly efficient gradient boosting decision tree, NeurIPS 2017.
@@ -83,11 +84,15 @@ class GradientBoosting:
             "force_row_wise": True,
             "verbosity": -1,
         }
-        self._boosters: PerTask[Any] = PerTask("gbdt")
+        self._boosters: PerTask[Any] = PerTask("gbdt")  # a booster, or a base rate
 
     def fit(self, events: EventArrays, tables: Mapping[str, LabelTable]) -> None:
         """Grows one model per task."""
         for task, table in answerable(tables, self.kinds, "gbdt").items():
+            n_positive = int(table.label.sum())
+            if n_positive in (0, len(table)):
+                self._boosters[task] = (n_positive + 1) / (len(table) + 2)
+                continue
             features, _ = self._features(events, table)
             rows = self._lightgbm.Dataset(features, table.label, free_raw_data=True)
             self._boosters[task] = self._lightgbm.train(self._parameters, rows, self._n_trees)
@@ -95,6 +100,8 @@ class GradientBoosting:
     def predict(self, events: EventArrays, table: LabelTable) -> NDArray[np.float64]:
         """(N,) probabilities of label 1."""
         booster = self._boosters[table.task]
+        if isinstance(booster, float):
+            return np.full(len(table), booster)
         features, _ = self._features(events, table)
         threads = self._parameters["num_threads"]
         return np.asarray(booster.predict(features, num_threads=threads), dtype=np.float64)

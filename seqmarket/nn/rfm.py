@@ -160,20 +160,22 @@ class _Columns:
         before = _running_count(self._events.purchase)
         first, end = before[self._first], before[self._newest + 1]
         time = self._events.time[np.flatnonzero(self._events.purchase)]
-        gap = self._days(np.diff(time, prepend=time[:1]))  # the first of a customer is not one
-        sums = _RunningSum(gap**2, before[self._events.offsets], self._customers)
+        offsets = before[self._events.offsets]
+        gap = self._days(np.diff(time, prepend=time[:1]))
+        gap[offsets[offsets < len(gap)]] = 0.0  # a customer's first purchase ends no gap
+        sums = _RunningSum(gap**2, offsets, self._customers)
         n_gaps = np.maximum(end - first - 1, 0)
         some = n_gaps > 0
         at_least_one = np.maximum(n_gaps, 1)
         padded_time, padded_gap = np.append(time, 0), np.append(gap, 0.0)
         span = self._days(padded_time[end - 1] - padded_time[first])
         mean = span / at_least_one
-        square = sums.between(first, np.minimum(first + 1, end), end) / at_least_one
+        square = sums.between(first, first, end) / at_least_one
         std = np.sqrt(np.maximum(square - mean**2, 0.0))
 
         back = np.arange(1, LAST_GAPS + 1)
         there = back <= n_gaps[:, None]  # (N, LAST_GAPS)
-        recent = np.where(there, padded_gap[end[:, None] - back], np.inf)
+        recent = np.where(there, padded_gap[np.maximum(end[:, None] - back, 0)], np.inf)
         newest = recent[:, 0]
         recent = np.sort(recent, axis=1)
         count = np.clip(n_gaps, 1, LAST_GAPS)[:, None]

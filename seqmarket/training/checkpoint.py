@@ -85,17 +85,17 @@ class TrainedModel:
 
 
 def provenance(
-    plain_config: Mapping[str, Any],
-    spec: SequenceSpec,
-    store_fingerprint: str,
-    calibrations: Mapping[str, Calibration] | None = None,
+    plain_config: Mapping[str, Any], spec: SequenceSpec, store_fingerprint: str
 ) -> dict[str, Any]:
-    """What a checkpoint carries besides its weights, as plain containers."""
+    """What a checkpoint carries besides its weights, as plain containers.
+
+    The calibrations are those of the identity: they are fitted when the training is over.
+    """
     return {
         "config": dict(plain_config),
         "spec": spec.to_dict(),
         "store_fingerprint": store_fingerprint,
-        "calibrations": {name: c.to_dict() for name, c in (calibrations or {}).items()},
+        "calibrations": {},
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import reprlib
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from typing_extensions import is_typeddict
 
 from seqmarket.errors import SeqmarketError, did_you_mean
 
@@ -29,7 +30,8 @@ def explain(error: ValidationError, shape: Any = None, prefix: str = "") -> Seqm
         path, known = _locate(shape, item["loc"])
         key = ".".join([*filter(None, [prefix.rstrip(".")]), *path])
         if item["type"] == "extra_forbidden":
-            reasons[key] = [f"no such setting; {did_you_mean(path[-1], known)}"]
+            hint = f"; {did_you_mean(path[-1], known)}" if known else ""
+            reasons[key] = [f"no such setting{hint}"]
         elif item["type"] in ("missing", "missing_argument"):
             reasons[key] = ["is missing"]
         elif item["type"] in ("value_error", "assertion_error"):
@@ -71,9 +73,7 @@ def _locate(shape: Any, location: tuple[int | str, ...]) -> tuple[list[str], lis
 def _fields(shape: Any) -> dict[str, Any] | None:
     """The settings of a model or `TypedDict` by the name that the user writes."""
     if isinstance(shape, type) and issubclass(shape, BaseModel):
-        return {
-            field.alias or name: field.annotation for name, field in shape.model_fields.items()
-        }
+        return {field.alias or name: field.annotation for name, field in shape.model_fields.items()}
     if is_typeddict(shape):
         return dict(shape.__annotations__)
     return None
@@ -91,6 +91,6 @@ def _unwrap(shape: Any) -> Any:
 
 
 def _expectation(message: str) -> str:
-    """Pydantic's message without its framing: ``Input should be a valid integer, unable to ...``."""
+    """Pydantic's message without its framing, as in ``Input should be a valid integer, ...``."""
     text = message.removeprefix("Input should be ").partition(", unable to")[0]
     return text[:1].lower() + text[1:]

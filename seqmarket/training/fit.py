@@ -23,10 +23,12 @@ from seqmarket.training.learner import JourneyLearner
 from seqmarket.training.tasks import Task
 
 log = logging.getLogger(__name__)
+# What Lightning says of the machine and of products is no news of the run.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 MONITOR = "validation/loss"
 EpochMetrics = Callable[[Mapping[str, float], int], None]
-"""Called after each epoch with its metrics and its number."""
+"""Called after each epoch with its metrics and its number, from 1."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Fitted:
         model: With the weights of the best epoch.
         device: Where it was trained.
         epochs: Epochs completed, those before a resumption included.
-        best_epoch: The epoch of the weights, from 0.
+        best_epoch: The epoch of the weights, from 1.
         seconds: Wall time of this fit.
         events_per_second: Real (unpadded) events through training steps per second of the fit.
         is_global_zero: Whether this is the process that reports.
@@ -78,7 +80,7 @@ class EpochReport(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         metrics["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         metrics["epoch_seconds"] = time.monotonic() - self._started
-        self._report(metrics, trainer.current_epoch)
+        self._report(metrics, trainer.current_epoch + 1)
         if self._say:
             log.info(
                 "epoch %2d  training loss %.4f  validation loss %.4f  %.1f s",
@@ -139,9 +141,7 @@ def fit(
     )
     epochs = EpochReport(report, say=not bar)
     callbacks: list[Callback] = [
-        EarlyStopping(
-            MONITOR, patience=config.training.patience, check_on_train_epoch_end=True
-        ),
+        EarlyStopping(MONITOR, patience=config.training.patience, check_on_train_epoch_end=True),
         epochs,
         best,
     ]
@@ -164,8 +164,10 @@ def fit(
     try:
         trainer.fit(learner, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except SystemExit as stop:
-        # Lightning turns Ctrl-C into an exit; the run's own record must say KILLED.
-        raise KeyboardInterrupt from stop
+        # Lightning turns Ctrl-C into an exit; the caller should see what it was.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
     seconds = time.monotonic() - started
     chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     learner.load_state_dict(chosen["state_dict"])
@@ -173,7 +175,7 @@ def fit(
         model=learner.model,
         device=trainer.strategy.root_device,
         epochs=trainer.current_epoch,
-        best_epoch=int(chosen["epoch"]),
+        best_epoch=int(chosen["epoch"]) + 1,
         seconds=seconds,
         events_per_second=epochs.events / max(seconds, 1e-9),
         is_global_zero=trainer.is_global_zero,

@@ -81,7 +81,8 @@ def build(component: ComponentConfig, *args: Any, prefix: str = "", **extra: Any
         options = _checked(target, component.options, len(args), set(extra), prefix)
         return target(*args, **options, **extra)
     except ValidationError as error:
-        raise explain(error, target, prefix) from error
+        shape = target if issubclass(target, BaseModel) else None
+        raise explain(error, shape, prefix) from error
     except ValueError as error:
         if target.__module__.partition(".")[0] == "seqmarket":
             raise

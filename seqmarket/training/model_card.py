@@ -129,9 +129,9 @@ def model_card(facts: CardFacts) -> str:
         "## In short\n\n" + _bullets(_in_short(facts)),
         "## What is predicted\n\n"
         + _bullets(f"**{task.name}**: {task.definition}. {task.as_of}" for task in facts.tasks)
-        + "\n\nOnly events at or before the prediction time are inputs; a label is decided strictly "
-        "after it. A row whose label window runs past the end of the observation is left out, not "
-        "counted as negative.",
+        + "\n\nOnly events at or before the prediction time are inputs; a label is decided "
+        "strictly after it. A row whose label window runs past the end of the observation is "
+        "left out, not counted as negative.",
         "## Data\n\n" + _bullets(_data(facts)),
         "## Results\n\nEvery model is evaluated on the same rows of the test period, which took no "
         "part in training, in early stopping or in calibration.\n\n"

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqmarket.data.batch import TaskBatch, Targets
-from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.batch import Targets, TaskBatch
+from seqmarket.data.datamodule import EvaluationSet
 from seqmarket.metrics.calibration import Calibration, fit_calibration
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import Baseline, EventArrays, JourneyBatch, LabelTable, Points
+from seqmarket.schema import (
+    Baseline,
+    EventArrays,
+    JourneyBatch,
+    LabelTable,
+    Points,
+    SequenceSpec,
+)
 from seqmarket.training.tasks import Task
 
 Tables = Mapping[str, LabelTable]
@@ -35,7 +42,9 @@ class DeepPredictor:
     Args:
         model: The trained model.
         tasks: Its tasks.
-        data: Where the journeys are.
+        events: Where the journeys are.
+        spec: How they were encoded.
+        tokens: Padded positions per batch.
         device: Where the model is run.
     """
 
@@ -43,31 +52,37 @@ class DeepPredictor:
         self,
         model: JourneyModel,
         tasks: Mapping[str, Task],
-        data: JourneyDataModule,
+        events: EventArrays,
+        spec: SequenceSpec,
+        *,
+        tokens: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.model = model.to(device).eval()
-        self.tasks = dict(tasks)
-        self._data = data
+        self._model = model.to(device).eval()
+        self._tasks = dict(tasks)
+        self._events = events
+        self._spec = spec
+        self._tokens = tokens
         self._device = torch.device(device)
 
     @torch.no_grad()
     def predict(self, tables: Tables) -> Predictions:
         """Probabilities of every task; see `Predictor`."""
-        spec = self._data.store.spec
         logits = {}
         for name, table in tables.items():
-            binary = self.tasks[name].kind == "binary"
-            shape = (len(table),) if binary else (len(table), spec.n_channels)
+            binary = self._tasks[name].kind == "binary"
+            shape = (len(table),) if binary else (len(table), self._spec.n_channels)
             logits[name] = np.zeros(shape, dtype=np.float32)
-        if any(len(table) for table in tables.values()):
-            for cpu_batch in self._data.evaluation_loader(tables):
-                batch = to_device(cpu_batch, self._device)
-                states = self.model.encode(batch.journeys).states  # (B, T, D)
-                for name, target in batch.targets.items():
-                    output = self.model.logits(states, batch.journeys.time, name, target.points)
-                    logits[name][cpu_batch.targets[name].index.numpy()] = output.float().cpu()
-        return {name: self.tasks[name].probabilities(values) for name, values in logits.items()}
+        batches = EvaluationSet(self._events, tables, self._spec.max_length, self._tokens)
+        for i in range(len(batches)):
+            loaded = batches[i]
+            rows = {name: target.index.numpy() for name, target in loaded.targets.items()}
+            batch = to_device(loaded, self._device)
+            states = self._model.encode(batch.journeys).states  # (B, T, D)
+            for name, target in batch.targets.items():
+                output = self._model.logits(states, batch.journeys.time, name, target.points)
+                logits[name][rows[name]] = output.float().cpu().numpy()
+        return {name: self._tasks[name].probabilities(values) for name, values in logits.items()}
 
 
 class BaselinePredictor:
@@ -121,6 +136,13 @@ class CalibratedPredictor:
             name: self.calibrations[name].apply(values) if name in self.calibrations else values
             for name, values in self.predictor.predict(tables).items()
         }
+
+
+def calibrations_of(predictor: Predictor) -> dict[str, Any]:
+    """The corrections of a predictor as plain containers; none where it has none."""
+    if not isinstance(predictor, CalibratedPredictor):
+        return {}
+    return {name: fitted.to_dict() for name, fitted in predictor.calibrations.items()}
 
 
 def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:

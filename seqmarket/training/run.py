@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,21 @@ from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.splits import FOLDS
 from seqmarket.data.store import SequenceStore, prepare_store
 from seqmarket.errors import SeqmarketError
+from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.training.checkpoint import provenance, save_trained
 from seqmarket.training.config import RunConfig
 from seqmarket.training.evaluation import evaluate
 from seqmarket.training.fit import Fitted, fit
 from seqmarket.training.instantiate import build
 from seqmarket.training.models import fit_baseline, is_deep, model_name, refuse_unanswerable
-from seqmarket.training.predictors import CalibratedPredictor, DeepPredictor, Predictor
+from seqmarket.training.predictors import (
+    CalibratedPredictor,
+    DeepPredictor,
+    Predictor,
+    calibrations_of,
+)
 from seqmarket.training.report import RunFacts, report_run
-from seqmarket.training.resume import CHECKPOINTS, remember, starting_point
+from seqmarket.training.resume import CHECKPOINTS, StartingPoint, remember, starting_point
 from seqmarket.training.summary import print_summary
 from seqmarket.training.tasks import Task, make_tasks
 from seqmarket.training.tracking.environment import environment_tags
@@ -54,69 +60,52 @@ def run(
     plain = yaml.safe_load(resolved_yaml)
     threads = _set_threads(config.training.threads)
     start = starting_point(config, plain, run_dir)
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if rank > 0:
-        # Only the first process of a distributed run reports; the others keep out of its record.
-        config = config.model_copy(
-            update={"tracking": config.tracking.model_copy(update={"enabled": False})}
-        )
-        start = replace(start, run_dir=start.run_dir / f"process-{rank}", continued=False)
     remember(start, plain)
-    own = model_name(config.model)
-    name = config.name or f"{own}-{config.data.target.rsplit('.', 2)[-2]}"
-    description = f"{own} on {config.data.target.rsplit('.', 1)[-1]}"
+    own, source = model_name(config.model), config.data.target.rsplit(".", 2)[-2]
+    name = config.name or f"{own}-{source}"
+    about = f"{own} on {source}: {', '.join(make_tasks(config.task))}"
     with open_run(
-        config.tracking, start.run_dir, name=name, description=description, resume=start.continued
+        config.tracking, start.run_dir, name=name, description=about, resume=start.continued
     ) as tracked:
         _record_origin(tracked, plain, overrides, resolved_yaml, config.seed, threads)
         store = open_data(config)
         tracked.log_dataset(
-            store.name, store.fingerprint[:36], str(store.path.name), store.report, "training"
+            store.name, store.fingerprint, store.path.name, store.report, "training"
         )
         tracked.set_tags({"seqmarket.data_fingerprint": store.fingerprint})
         tasks = make_tasks(config.task)
         data = make_datamodule(config, store, tasks)
         _check_rows(data)
 
-        predictors: dict[str, Predictor] = {}
-        fitted: Fitted | None = None
         facts = provenance(plain, store.spec, store.fingerprint)
-        if is_deep(config.model):
-            fitted = fit(
-                config,
-                tasks,
-                data,
-                checkpoints=start.run_dir / CHECKPOINTS,
-                resume_from=start.checkpoint,
-                provenance=facts,
-                report=lambda metrics, epoch: tracked.log_metrics(metrics, step=epoch),
-            )
-            if not fitted.is_global_zero:
-                return {}
-            predictors[own] = DeepPredictor(fitted.model, tasks, data, fitted.device)
-        else:
-            refuse_unanswerable(config.model, tasks)
-            predictors[own] = fit_baseline(config.model, data, "model.")
+        started = time.monotonic()
+        fitted = _fit_deep(config, tasks, data, start, facts, tracked)
+        if fitted is not None and not fitted.is_global_zero:
+            return {}
+        models: dict[str, Predictor] = {
+            own: fit_baseline(config.model, data, "model.")
+            if fitted is None
+            else deep_predictor(fitted.model, tasks, data, config, fitted.device)
+        }
+        seconds = time.monotonic() - started
         for other, component in config.baselines.items():
             if other != own:
                 log.info("fitting the baseline %s", other)
-                predictors[other] = fit_baseline(component, data, f"baselines.{other}.")
+                models[other] = fit_baseline(component, data, f"baselines.{other}.")
 
         if config.training.calibrate:
-            validation = data.tables("validation")
-            predictors = {
-                model: CalibratedPredictor.fit(predictor, validation)
-                for model, predictor in predictors.items()
+            rows = data.tables("validation")
+            models = {
+                model: CalibratedPredictor.fit(predictor, rows)
+                for model, predictor in models.items()
             }
-        calibrated = predictors[own]
-        if isinstance(calibrated, CalibratedPredictor):
-            facts = provenance(plain, store.spec, store.fingerprint, calibrated.calibrations)
         model_file = start.run_dir / CHECKPOINTS / "model.ckpt"
+        facts |= {"calibrations": calibrations_of(models[own])}
         save_trained(model_file, None if fitted is None else fitted.model, facts)
 
-        log.info("evaluating on the test period")
+        log.info("evaluating %s on the test period", ", ".join(models))
         tables = data.tables("test")
-        predictions = {model: predictor.predict(tables) for model, predictor in predictors.items()}
+        predictions = {model: predictor.predict(tables) for model, predictor in models.items()}
         results = evaluate(
             predictions, tables, n_resamples=config.training.resamples, seed=config.seed
         )
@@ -125,22 +114,54 @@ def run(
             RunFacts(
                 name=name,
                 config=config,
-                store=store,
+                data=data,
                 tasks=tasks,
                 tables=tables,
                 predictions=predictions,
                 results=results,
-                calibrated=calibrated,
+                predictor=models[own],
                 fitted=fitted,
+                seconds=seconds,
                 overrides=tuple(overrides),
                 threads=threads,
                 model_file=model_file,
-                data=data,
+                history=_learning_history(tracked),
             ),
         )
     print_summary(results)
     log.info("run: %s", tracked.address)
     return metrics
+
+
+def _fit_deep(
+    config: RunConfig,
+    tasks: Mapping[str, Task],
+    data: JourneyDataModule,
+    start: StartingPoint,
+    facts: Mapping[str, Any],
+    tracked: TrackedRun,
+) -> Fitted | None:
+    """Fits the own model if it is a network; a baseline is fitted like those beside it."""
+    if not is_deep(config.model):
+        refuse_unanswerable(config.model, tasks)
+        return None
+    return fit(
+        config,
+        tasks,
+        data,
+        checkpoints=start.run_dir / CHECKPOINTS,
+        resume_from=start.checkpoint,
+        provenance=facts,
+        report=lambda metrics, epoch: tracked.log_metrics(metrics, step=epoch),
+    )
+
+
+def _learning_history(tracked: TrackedRun) -> dict[str, list[tuple[int, float]]]:
+    return {
+        name: list(values.items())
+        for name, values in tracked.record.history().items()
+        if name.startswith(("train/", "validation/"))
+    }
 
 
 def open_data(config: RunConfig) -> SequenceStore:
@@ -178,6 +199,19 @@ def make_datamodule(
     )
 
 
+def deep_predictor(
+    model: JourneyModel,
+    tasks: Mapping[str, Task],
+    data: JourneyDataModule,
+    config: RunConfig,
+    device: torch.device | str = "cpu",
+) -> DeepPredictor:
+    """A trained network, to be asked about the journeys of a store."""
+    tokens = config.training.eval_tokens
+    store = data.store
+    return DeepPredictor(model, tasks, store.events, store.spec, tokens=tokens, device=device)
+
+
 def _set_threads(wanted: int | None) -> int:
     """Results repeat bitwise only with the same number of threads, so it is set and logged."""
     torch.set_num_threads(wanted or min(len(os.sched_getaffinity(0)), 4))
@@ -209,5 +243,5 @@ def _record_origin(
     tracked.log_params(plain)
     tracked.log_text(resolved_yaml, "config.yaml")
     tracked.log_text(yaml.safe_dump(list(overrides)), "overrides.yaml")
-    tags = environment_tags(Path("requirements.lock"))
+    tags = environment_tags()
     tracked.set_tags({**tags, "seqmarket.threads": str(threads), "seqmarket.seed": str(seed)})

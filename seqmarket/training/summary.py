@@ -49,7 +49,15 @@ class FinalTable:
         yield Text(f"{_BEST} best of its column. {_reading_aid(self.results)}", style="dim")
 
 
-def to_text(results: Sequence[TaskResult], width: int = 100) -> str:
+def print_summary(results: Sequence[TaskResult]) -> None:
+    """Prints the table to standard output: in colour on a terminal, else plain, 100 wide."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE, no_color=True)
+    console.print(FinalTable(results))
+
+
+def to_text(results: Sequence[TaskResult], width: int = _WIDE) -> str:
     """The same as plain text, without colour or control characters."""
     console = Console(file=StringIO(), width=width, force_terminal=False, no_color=True)
     with console.capture() as capture:

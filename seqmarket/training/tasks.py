@@ -29,7 +29,6 @@ class Task:
         rule: How it is labelled; None for the next channel.
         weight: Weight of its loss among the tasks.
         positive_weight: Weight of a positive row in the training loss.
-        main_metrics: The metrics by which models are compared, the first one above all.
         definition: The task in words, for the model card.
     """
 
@@ -38,8 +37,13 @@ class Task:
     rule: TaskRule
     weight: float
     positive_weight: float
-    main_metrics: tuple[str, ...]
     definition: str
+
+    def as_of(self, cutoff_every: timedelta) -> str:
+        """When the task is asked, in words, for the model card."""
+        if self.rule is None:
+            return "right after each event whose successor lies in the period"
+        return f"every {_in_words(cutoff_every)}, from the events up to then"
 
     def make_head(self, spec: SequenceSpec, d_model: int, hidden: int, dropout: float) -> nn.Module:
         """The head of a deep model for this task."""
@@ -48,20 +52,23 @@ class Task:
         return ClassificationHead(d_model, spec, spec.n_channels, hidden=hidden, dropout=dropout)
 
     def loss(self, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-        """Mean weighted loss of N points; 0 where there are none.
+        """Weighted mean of the losses of N points; 0 where there are none.
 
         Args:
             logits: (N,) for a binary task, (N, classes) for a categorical one.
             label: (N,) int64.
-            weight: (N,) float32, of mean 1 over the training period.
+            weight: (N,) float32.
         """
         if self.kind == "binary":
             target = label.to(logits.dtype)
             losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")  # (N,)
-            weight = weight * torch.where(label == 1, self.positive_weight, 1.0)
+            importance = weight * torch.where(label == 1, self.positive_weight, 1.0)
         else:
             losses = F.cross_entropy(logits, label, reduction="none")  # (N,)
-        return (losses * weight).sum() / max(len(label), 1)
+            importance = weight
+        # Relative to the batch's own weight: long and short journeys are batched apart, and the
+        # gaps of the short ones, hence their weights, are many times longer.
+        return (losses * importance).sum() / weight.sum().clamp(min=1e-6)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of label 1, or of each class, from a model's logits."""
@@ -97,7 +104,6 @@ def _next_channel(config: TasksConfig) -> Task | None:
         rule=None,
         weight=config.next_channel.weight,
         positive_weight=1.0,
-        main_metrics=("accuracy", "log_loss"),
         definition="the channel of the customer's next event, asked right after each event",
     )
 
@@ -121,9 +127,6 @@ def _window(name: str, config: PurchaseTask | ChurnTask | None, purchase_means: 
         ),
         weight=config.weight,
         positive_weight=config.positive_weight,
-        main_metrics=("auroc", "log_loss")
-        if purchase_means
-        else ("auroc", "average_precision", "log_loss"),
         definition=(
             f"{what} in the {_in_words(window)} after the prediction time, for customers "
             f"{doing} in the {_in_words(config.active_within)} before it"

@@ -172,7 +172,9 @@ def busy() -> EventArrays:
     journeys: Journeys = []
     for _ in range(40):
         times = np.sort(rng.integers(0, 130, 12))
-        journeys.append([(int(t), int(rng.integers(2, 6)), bool(rng.random() < 0.4)) for t in times])
+        journeys.append(
+            [(int(t), int(rng.integers(2, 6)), bool(rng.random() < 0.4)) for t in times]
+        )
     return arrays(journeys)
 
 

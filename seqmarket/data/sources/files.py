@@ -1,59 +1,30 @@
-"""The user's own log: CSV, Parquet or Arrow IPC; one file, a glob, or a (partitioned) folder."""
+"""The user's own log: CSV, Parquet or Arrow IPC; one file, a glob, or a partitioned folder."""
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import unquote
+from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from seqmarket.data.event_log import EventLog, make_event_log
-from seqmarket.data.parsing import (
-    TimeFormat,
-    UnsupportedTypeError,
-    check_time_format,
-    check_time_zone,
-    parse_number,
-    parse_text,
-)
+from seqmarket.data.parsing import TimeFormat, check_time_format, check_time_zone
+from seqmarket.data.reading import CsvSettings, RawPart, find_files, scan
 from seqmarket.data.settings import Moment, Settings, ValidationSettings
 from seqmarket.data.sources.protocol import fingerprint_of
-from seqmarket.data.validation import EventSchema, RawPart, collect, collect_schema
+from seqmarket.data.validation import EventSchema, validate_customers
 from seqmarket.errors import SeqmarketError, did_you_mean
 
 _REVISION = 1
-_FORMATS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "ipc",
-    ".feather": "ipc",
-    ".ipc": "ipc",
-}
-_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
-
-def _checked_format(value: str) -> str:
-    check_time_format(value)
-    return value
-
-
-def _checked_zone(value: str) -> str:
-    check_time_zone(value)
-    return value
+_TimeFormatName = Annotated[str, AfterValidator(check_time_format)]
+_TimeZoneName = Annotated[str, AfterValidator(check_time_zone)]
 
 
 class Columns(Settings):
-    """The name in the user's file of each column of a log.
+    """The name in the user's files of each column of a log.
 
     Attributes:
         customer_id: Who.
@@ -73,11 +44,11 @@ class Columns(Settings):
 
 
 class FileSource(Settings):
-    """A log in files. Text columns are taken as written: ``007`` stays ``007``.
+    """A log in files. Text is taken as written: ``007`` stays ``007``.
 
     Attributes:
-        path: A file, a glob (files are taken in order of their names), or a folder, whose files
-            with a known suffix are read, and whose ``key=value`` folders become columns.
+        path: A file, a glob (its files are read in the order of their names), or a folder, whose
+            files with a known suffix are read. Folders ``key=value`` around a file are columns.
         format: Of the files; auto: by suffix (.csv .tsv .txt, .parquet .pq, .arrow .feather .ipc).
         name: Of the log, in reports and runs.
         columns: The names of the columns.
@@ -88,24 +59,22 @@ class FileSource(Settings):
         purchase_event_types: Event types that count as a purchase.
         categorical: Extra categorical columns of an event.
         numeric: Extra numeric columns of an event.
-        customers_path: A file with one row per customer; null: the customers' columns are in the
+        customers_path: Files with one row per customer; null: the customers' columns are in the
             events, where the value at a customer's first event counts.
-        customers_id_column: The customer's id in that file; null: as in the events.
+        customers_id_column: The customer's id in those files; null: as in the events.
         static_categorical: Categorical columns of a customer.
         static_numeric: Numeric columns of a customer.
         allow_negative_value: Whether a negative value, such as a return, is legitimate.
         observed_until: End of the observation, exclusive; null: right after the last event.
-        separator: Of CSV fields; null: a comma, in .tsv files a tab.
-        encoding: Of CSV files; utf8-lossy replaces what is not UTF-8.
-        null_values: Further words that mean "missing" in CSV files; an empty field always does.
+        csv: How CSV files are written.
     """
 
     path: str
     format: Literal["auto", "csv", "parquet", "ipc"] = "auto"
     name: str = "files"
     columns: Columns = Columns()
-    time_format: Annotated[str, AfterValidator(_checked_format)] | None = None
-    time_zone: Annotated[str, AfterValidator(_checked_zone)] = "UTC"
+    time_format: _TimeFormatName | None = None
+    time_zone: _TimeZoneName = "UTC"
     purchase_event_types: tuple[str, ...] = ("purchase",)
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
@@ -115,21 +84,22 @@ class FileSource(Settings):
     static_numeric: tuple[str, ...] = ()
     allow_negative_value: bool = False
     observed_until: Moment | None = None
-    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    encoding: Literal["utf8", "utf8-lossy"] = "utf8"
-    null_values: tuple[str, ...] = ()
+    csv: CsvSettings = CsvSettings()
 
     def fingerprint(self) -> str:
-        """See `EventSource`. Where the files lie does not count, but their order does.
+        """See `EventSource`. Where the files lie does not count; their order does.
 
         Raises:
             SeqmarketError: There is no such file.
         """
         options = self.model_dump(mode="json", exclude={"path", "customers_path", "name"})
-        files = [(str(file.partitions), file.path) for file in self._find(self.path, "data.path")]
+        files = [
+            (f"events {file.format} {file.partitions}", file.path)
+            for file in find_files(self.path, self.format, key="data.path")
+        ]
         if self.customers_path is not None:
-            found = self._find(self.customers_path, "data.customers_path")
-            files += [("customers", file.path) for file in found]
+            found = find_files(self.customers_path, "auto", key="data.customers_path")
+            files += [(f"customers {file.format}", file.path) for file in found]
         return fingerprint_of(_REVISION, options, files)
 
     def read(self, validation: ValidationSettings, quarantine_dir: Path) -> EventLog:
@@ -145,13 +115,14 @@ class FileSource(Settings):
             static_numeric=self.static_numeric,
             purchase_event_types=self.purchase_event_types,
         )
-        found = [self._scan(file) for file in self._find(self.path, "data.path")]
-        raw, names = [], {}
-        for part in found:
-            frame, names = self._rename(part)
-            raw.append(RawPart(frame, part.label, part.unit, part.place))
+        names: dict[str, str] = {}
+        parts = []
+        for file in find_files(self.path, self.format, key="data.path"):
+            part = scan(file, self.csv)
+            names |= self._names(part)
+            parts.append(_renamed(part, names))
         return make_event_log(
-            raw,
+            parts,
             schema,
             name=self.name,
             fingerprint=self.fingerprint(),
@@ -160,31 +131,68 @@ class FileSource(Settings):
             times=TimeFormat(self.time_format, self.time_zone),
             allow_negative_value=self.allow_negative_value,
             names=names,
-            customers=None if self.customers_path is None else self._customers(),
+            customers=self._customers(schema),
             observed_until=self.observed_until,
         )
 
-    def _find(self, path: str, key: str) -> list[_File]:
-        root = Path(path)
-        if root.is_dir():
-            inside = (file for file in root.rglob("*") if file.is_file())
-            paths = [file for file in inside if _is_data(file.relative_to(root), self.format)]
-            parents = [file.relative_to(root).parts[:-1] for file in sorted(paths)]
-            files = [
-                _File(file, self._format_of(file), _partitions(folders))
-                for file, folders in zip(sorted(paths), parents, strict=True)
-            ]
-        else:
-            paths = [root] if root.is_file() else [Path(name) for name in glob.glob(path)]
-            files = [
-                _File(file, self._format_of(file), ()) for file in sorted(paths) if file.is_file()
-            ]
-        if not files:
+    def _names(self, part: RawPart) -> dict[str, str]:
+        """Column of the log -> column of this file."""
+        there = part.frame.collect_schema().names()
+        columns = self.columns
+        channel, event_type = columns.channel, columns.event_type
+        if channel is None and event_type is None:
             raise SeqmarketError(
-                f"no file at {path}",
-                where=key,
-                fix=f"check the path; it is looked up from {Path.cwd()}"
-                if not root.is_absolute()
-                else "check the path",
+                "an event needs a channel or an event type",
+                where="data.columns.channel, data.columns.event_type",
+                fix="name at least one of the two columns",
             )
-        return files
+        found = {
+            "customer_id": columns.customer_id,
+            "time": columns.time or ("time" if "time" in there else "timestamp"),
+            "channel": channel or str(event_type),
+            "event_type": event_type or str(channel),
+        }
+        for name, given in (("value", columns.value), ("cost", columns.cost)):
+            if given is not None or name in there:
+                found[name] = given or name
+        for name, given in found.items():
+            _require(given, part, there, f"data.columns.{name}")
+        extras = {"categorical": self.categorical, "numeric": self.numeric}
+        if self.customers_path is None:
+            extras["static_categorical"] = self.static_categorical
+            extras["static_numeric"] = self.static_numeric
+        for key, columns_of_key in extras.items():
+            for name in columns_of_key:
+                _require(name, part, there, f"data.{key}")
+                found[name] = name
+        return found
+
+    def _customers(self, schema: EventSchema) -> pl.DataFrame | None:
+        if self.customers_path is None:
+            return None
+        names = {"customer_id": self.customers_id_column or self.columns.customer_id}
+        keys = {"customer_id": "data.customers_id_column"}
+        for name in (*self.static_categorical, *self.static_numeric):
+            names[name], keys[name] = name, "data.static_*"
+        parts = []
+        for file in find_files(self.customers_path, "auto", key="data.customers_path"):
+            part = scan(file, self.csv)
+            there = part.frame.collect_schema().names()
+            for name, column in names.items():
+                _require(column, part, there, keys[name])
+            parts.append(_renamed(part, names))
+        return validate_customers(parts, schema, names=names)
+
+
+def _require(column: str, part: RawPart, there: list[str], key: str) -> None:
+    if column not in there:
+        raise SeqmarketError(
+            f"there is no column '{column}'; {did_you_mean(column, there)}",
+            where=f"{part.label}, {key}",
+            fix=f"name a column of the file in {key}",
+        )
+
+
+def _renamed(part: RawPart, names: dict[str, str]) -> RawPart:
+    frame = part.frame.select(pl.col(column).alias(name) for name, column in names.items())
+    return replace(part, frame=frame)

@@ -85,9 +85,10 @@ def precision_recall_curves(
     dress(axes, "Recall (share of the positives found)", "Precision", title)
     for model in by_value(values, highlight):
         precision, recall, _ = precision_recall_curve(label, scores[model], drop_intermediate=True)
+        precision[-1] = precision[-2]  # scikit-learn's 1 there is a convention, no threshold
         axes.step(
-            recall[:-1],  # without the point (0, 1), which is a convention and no threshold
-            precision[:-1],
+            recall,
+            precision,
             where="post",
             label=f"{model}   average precision {values[model]:.3f}",
             **styles[model].line(),
@@ -118,7 +119,7 @@ def lift_curve(label: Labels, scores: Scores, task: str, highlight: str | None =
     base_rate = float(label.mean())
     gains: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for model, score in scores.items():
-        fpr, tpr, _ = roc_curve(label, score, drop_intermediate=False)
+        fpr, tpr, _ = roc_curve(label, score)
         gains[model] = (base_rate * tpr + (1 - base_rate) * fpr, tpr)
     lifts = {model: float(np.interp(0.1, *gain)) / 0.1 for model, gain in gains.items()}
     styles = line_styles(scores, highlight)
@@ -145,7 +146,7 @@ def calibration_curves(
 
     A tied score is never split, so a model that says the same for everyone has a single point.
     The distance from the diagonal, weighted by rows, is the calibration error in the legend. The
-    highlighted model's points carry 95 % intervals (Wilson, 1927).
+    highlighted model's points carry 95 % intervals (Wilson, 1927), as if rows were independent.
 
     Args:
         label: (N,) 0 or 1.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 T = TypeVar("T")
 
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 _REASON_LENGTH = 200
 
 
@@ -28,8 +29,7 @@ def is_remote(uri: str) -> bool:
 
 def without_credentials(uri: str) -> str:
     """The address without a user name and password, fit to be shown and stored."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return _CREDENTIALS.sub("", uri)
 
 
 def load_mlflow(*, database: bool) -> None:

@@ -90,4 +90,5 @@ def _migrate(path: Path, artifacts: Path) -> None:
     load_mlflow(database=True)
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(f"sqlite:///{path}", artifacts.as_uri()).engine.dispose()
+    store = SqlAlchemyStore(f"sqlite:///{path}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+    store.engine.dispose()

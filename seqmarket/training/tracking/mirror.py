@@ -221,13 +221,15 @@ class MlflowMirror:
             self._state["metrics"] += len(points)
 
     def _log_batch(self, **entities: Any) -> None:
-        self._call(lambda: self._client.log_batch(self.run_id, synchronous=True, **entities))
+        self._call(
+            lambda: self._client.log_batch(self._state["run_id"], synchronous=True, **entities)
+        )
 
     def _push_datasets(self) -> None:
         new = self._record.datasets[self._state["datasets"] :]
         if new:
             inputs = [_dataset_input(dataset) for dataset in new]
-            self._call(lambda: self._client.log_inputs(self.run_id, inputs))
+            self._call(lambda: self._client.log_inputs(self._state["run_id"], inputs))
             self._state["datasets"] += len(new)
 
     def _push_artifacts(self) -> None:
@@ -239,7 +241,9 @@ class MlflowMirror:
                 continue
             folder = PurePosixPath(name).parent.as_posix()
             # Not bounded: a large file takes its time, and a stuck one meets the socket's limit.
-            self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+            self._client.log_artifact(
+                self._state["run_id"], str(path), None if folder == "." else folder
+            )
             sent[name] = version
 
     def _push_status(self) -> None:
@@ -247,10 +251,10 @@ class MlflowMirror:
         if self._state.get("status") == status:
             return
         if status == "RUNNING":
-            self._call(lambda: self._client.update_run(self.run_id, status=status))
+            self._call(lambda: self._client.update_run(self._state["run_id"], status=status))
         else:
             end = self._record.end_time
-            self._call(lambda: self._client.set_terminated(self.run_id, status, end))
+            self._call(lambda: self._client.set_terminated(self._state["run_id"], status, end))
         self._state["status"] = status
 
     def _reap(self) -> list[str]:
@@ -258,14 +262,14 @@ class MlflowMirror:
 
         this = Owner.current()
         running = self._client.search_runs(
-            [self.experiment_id],
+            [self._state["experiment_id"]],
             f"attributes.status = 'RUNNING' and tags.`{HOST_TAG}` = '{this.host}'",
             max_results=_REAPED_PER_CALL,
         )
         reaped = []
         for run in running:
             owner = _owner(run.data.tags)
-            if run.info.run_id == self.run_id or owner is None or not owner.is_gone():
+            if run.info.run_id == self._state["run_id"] or owner is None or not owner.is_gone():
                 continue
             note = RunTag("seqmarket.reaped", f"process {owner.pid} was gone")
             self._client.log_batch(run.info.run_id, tags=[note], synchronous=True)

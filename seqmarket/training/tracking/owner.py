@@ -41,7 +41,7 @@ class Owner:
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
-            return abs(process.create_time() - self.started) > _CLOCK_TOLERANCE
+            return bool(abs(process.create_time() - self.started) > _CLOCK_TOLERANCE)
         except psutil.NoSuchProcess:
             return True
 

@@ -6,22 +6,22 @@ import io
 import logging
 import math
 import os
-import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.tracking.connection import is_remote, reason, without_credentials
 from seqmarket.training.tracking.database import resolve_uri
+from seqmarket.training.tracking.ending import TerminationHandler, status_after
 from seqmarket.training.tracking.mirror import MlflowMirror, owner_tags
 from seqmarket.training.tracking.names import MAX_PARAM, flatten
 from seqmarket.training.tracking.owner import Owner
-from seqmarket.training.tracking.record import RunRecord, RunStatus
+from seqmarket.training.tracking.record import RunRecord
 from seqmarket.training.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
@@ -36,13 +36,6 @@ _PATIENCE = 14.0
 """Seconds that a server which does not answer may cost a run in all."""
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-
-
-class RunKilled(SystemExit):  # noqa: N818 (it is no error, as KeyboardInterrupt is none)
-    """Raised in the main thread when the process is asked to end (SIGTERM)."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)
 
 
 def open_run(
@@ -103,7 +96,8 @@ class TrackedRun:
         self._is_mirrored = settings.enabled and self._is_main
         self._is_online = self._is_mirrored
         self._patience = _PATIENCE
-        self._terminate = _TerminationHandler()
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._terminate = TerminationHandler()
 
     @property
     def run_id(self) -> str | None:
@@ -120,15 +114,14 @@ class TrackedRun:
         path = f"#/experiments/{self._mirror.experiment_id}/runs/{self.run_id}"
         if self._uri.startswith("http"):
             return f"{without_credentials(self._uri)}/{path}"
-        return f"{without_credentials(self._uri)} (make ui, then http://127.0.0.1:5000/{path})"
+        return f"http://127.0.0.1:5000/{path} (served by: {_serve_command(self._uri)})"
 
     def __enter__(self) -> TrackedRun:
         self._terminate.install()
         try:
             self.record = self._open_record()
-            self.set_tags(owner_tags(Owner.current()))
-            if self._is_online and self._mirror is not None:
-                self._reap(self._mirror)
+            self.record.add_tags(owner_tags(Owner.current()))
+            self._reach(self._start)
         except BaseException as error:
             self._close(error)
             raise
@@ -237,8 +230,8 @@ class TrackedRun:
 
     def _open_record(self) -> RunRecord:
         if not self._is_main:
-            scratch = Path(tempfile.mkdtemp(prefix="seqmarket-"))
-            return RunRecord.create(scratch / RECORD_FOLDER, **self._about)
+            self._scratch = tempfile.TemporaryDirectory(prefix="seqmarket-")
+            return RunRecord.create(Path(self._scratch.name) / RECORD_FOLDER, **self._about)
         folder = self._run_dir / RECORD_FOLDER
         if (folder / "run.json").is_file():
             record = RunRecord(folder)
@@ -255,6 +248,15 @@ class TrackedRun:
         return RunRecord.create(folder, **self._about)
 
     def _send(self) -> None:
+        self._reach(MlflowMirror.push)
+
+    def _start(self, mirror: MlflowMirror) -> None:
+        mirror.push()
+        killed = mirror.reap()
+        if killed:
+            _log.info("marked as KILLED in MLflow: %d run(s) whose process is gone", len(killed))
+
+    def _reach(self, call: Callable[[MlflowMirror], None]) -> None:
         if not self._is_online:
             return
         started = time.monotonic()
@@ -262,7 +264,7 @@ class TrackedRun:
             if self._mirror is None:
                 timeout = self._settings.connect_timeout
                 self._mirror = MlflowMirror(self.record, self._uri, timeout)
-            self._mirror.push()
+            call(self._mirror)
         except Exception as error:  # whatever it is, it must not cost the run
             self._patience -= time.monotonic() - started
             self._is_online = False
@@ -276,25 +278,18 @@ class TrackedRun:
                 self._run_dir,
             )
 
-    def _reap(self, mirror: MlflowMirror) -> None:
-        try:
-            reaped = mirror.reap()
-        except Exception as error:  # the next run tries again
-            _log.debug("runs that were killed could not be ended: %s", reason(error, self._uri))
-        else:
-            if reaped:
-                _log.info("%d earlier run(s) had been killed: now marked KILLED", len(reaped))
-
     def _close(self, error: BaseException | None) -> None:
         self._terminate.ignore()
         try:
             if hasattr(self, "record"):
                 self._end(error)
+            if self._scratch is not None:
+                self._scratch.cleanup()
         finally:
             self._terminate.restore()
 
     def _end(self, error: BaseException | None) -> None:
-        status = _status_after(error)
+        status = status_after(error)
         if status == "FAILED" and error is not None:
             first_line = (str(error).strip().splitlines() or [""])[0]
             self.record.add_tags({"seqmarket.error": f"{type(error).__name__}: {first_line}"})
@@ -322,46 +317,11 @@ class TrackedRun:
             _log.info("MLflow answers again, and has everything now; no sync is needed")
 
 
-class _TerminationHandler:
-    """Turns SIGTERM into `RunKilled`, once, for as long as a run is open."""
-
-    def __init__(self) -> None:
-        self._previous: Any = None
-        self._is_installed = False
-        self._is_ignoring = False
-
-    def install(self) -> None:
-        try:
-            self._previous = signal.signal(signal.SIGTERM, self._handle)
-        except ValueError:  # not in the main thread, where signals cannot be handled
-            return
-        self._is_installed = True
-
-    def ignore(self) -> None:
-        self._is_ignoring = True
-
-    def restore(self) -> None:
-        if self._is_installed:
-            signal.signal(signal.SIGTERM, self._previous or signal.SIG_DFL)
-            self._is_installed = False
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if not self._is_ignoring:
-            self._is_ignoring = True  # the cleaning up must not be broken off in turn
-            raise RunKilled(signum)
-
-
-def _status_after(error: BaseException | None) -> RunStatus:
-    if error is None:
-        return "FINISHED"
-    if isinstance(error, (KeyboardInterrupt, RunKilled)):
-        return "KILLED"
-    if isinstance(error, SystemExit):
-        # Lightning answers Ctrl-C with an exit of its own.
-        if isinstance(error.__context__, KeyboardInterrupt):
-            return "KILLED"
-        return "FINISHED" if error.code in {None, 0} else "FAILED"
-    return "FAILED"
+def _serve_command(uri: str) -> str:
+    embedded_here = resolve_uri(None, Path.cwd())
+    if uri == embedded_here and Path("Makefile").is_file():
+        return "make ui"
+    return f"mlflow ui --backend-store-uri {without_credentials(uri)}"
 
 
 def _set_aside(folder: Path) -> None:

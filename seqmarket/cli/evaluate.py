@@ -1,0 +1,40 @@
+"""`seqmarket evaluate`: the metrics of a trained run on any fold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqmarket.cli.arguments import RUN_HELP, parse_arguments
+from seqmarket.cli.compose import load_config
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs `evaluate RUN [--fold test] [--output FILE] [--no-baselines]`.
+
+    Raises:
+        SeqmarketError: There is no such run, or its log has changed.
+    """
+    options, overrides = parse_arguments(
+        "evaluate",
+        "Evaluates a trained run on a fold of the log that it was trained on.",
+        arguments,
+        {
+            "run": {"help": RUN_HELP},
+            "--fold": {"choices": ("train", "validation", "test"), "default": "test"},
+            "--output": {"type": Path, "help": "also write the metrics to this JSON file"},
+            "--no-baselines": {"action": "store_true", "help": "evaluate the run's own model only"},
+        },
+    )
+    config = load_config(overrides)
+
+    from seqmarket.training.locate import find_model
+    from seqmarket.training.scoring import evaluate_run
+    from seqmarket.training.summary import print_summary, to_rows
+
+    model_file = find_model(options.run, config.paths, config.tracking)
+    results = evaluate_run(model_file, options.fold, with_baselines=not options.no_baselines)
+    print_summary(results)
+    if options.output:
+        options.output.write_text(json.dumps(to_rows(results), indent=1))

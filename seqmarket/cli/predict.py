@@ -1,0 +1,72 @@
+"""`seqmarket predict`: scores every customer of a log as of a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from seqmarket.cli.arguments import RUN_HELP, parse_arguments
+from seqmarket.cli.compose import load_config, load_plain
+from seqmarket.data.settings import as_utc
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.config import DataConfig, RunConfig, parse_config
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs `predict RUN --output FILE [--as-of TIME] [data=files data.path=... overrides]`.
+
+    Raises:
+        SeqmarketError: There is no such run, the log breaks a rule, or lacks a feature.
+    """
+    options, overrides = parse_arguments(
+        "predict",
+        "Scores every customer of a log as of a moment. Without data overrides, the run's own log.",
+        arguments,
+        {
+            "run": {"help": RUN_HELP},
+            "--as-of": {"help": "ISO date or time, UTC without a zone; default: the log's end"},
+            "--output": {"type": Path, "required": True, "help": "Parquet file to write"},
+        },
+    )
+    changes = [item for item in overrides if item.lstrip("+~").startswith("data")]
+    config = load_config([item for item in overrides if item not in changes])
+
+    from seqmarket.training.checkpoint import load_trained
+    from seqmarket.training.instantiate import build
+    from seqmarket.training.locate import find_model
+    from seqmarket.training.scoring import score_customers, write_scores
+
+    trained = load_trained(find_model(options.run, config.paths, config.tracking))
+    data = _data_config(trained.config, changes)
+    source = build(data.source, prefix="data.")
+    event_log = source.read(data.validation, config.paths.cache_dir / "quarantine")
+    as_of = event_log.observed_until if options.as_of is None else _moment(options.as_of)
+    scores = score_customers(trained, event_log, as_of)
+    write_scores(scores, options.output)
+    message = f"{len(scores.table):,} customers scored as of {as_of:%Y-%m-%d %H:%M} UTC"
+    if scores.n_skipped:
+        message += f", {scores.n_skipped:,} left out who have no event by then"
+    print(f"{message}: {options.output}")
+
+
+def _data_config(trained: RunConfig, changes: Sequence[str]) -> DataConfig:
+    """The run's own log, with changed keys, or a log of another kind (`data=...`)."""
+    if any(change.startswith("data=") for change in changes):
+        return load_config(changes).data
+    from omegaconf import OmegaConf
+
+    plain = trained.model_dump(mode="json", by_alias=True)["data"]
+    own = {**plain.pop("options"), **plain}
+    changed = OmegaConf.merge({"data": own}, OmegaConf.from_dotlist(list(changes)))
+    whole = {**load_plain([]), **OmegaConf.to_container(changed)}  # type: ignore[dict-item]
+    return parse_config(whole).data
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return as_utc(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise SeqmarketError(
+            f"'{text}' is not a date or time", where="--as-of", fix="write it as 2026-11-22"
+        ) from error

@@ -1,0 +1,57 @@
+"""Finds a trained model by what a user calls it: a file, a run's folder, `last`, or an MLflow id."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.config import PathsConfig
+from seqmarket.training.resume import CHECKPOINTS
+from seqmarket.training.tracking.download import download_artifact
+from seqmarket.training.tracking.settings import TrackingSettings
+
+MODEL_FILE = "model.ckpt"
+
+
+def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path:
+    """The checkpoint of a run.
+
+    Args:
+        run: A checkpoint file, a run's folder, `last` (the newest finished run under
+            `paths.output_dir`), or the id of an MLflow run.
+        paths: Where runs are written.
+        tracking: Where MLflow runs are recorded.
+
+    Raises:
+        SeqmarketError: If there is no such run, or it has no model (yet).
+    """
+    path = Path(run)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _in_folder(path)
+    if run == "last":
+        found = sorted(
+            paths.output_dir.rglob(f"{CHECKPOINTS}/{MODEL_FILE}"),
+            key=lambda file: file.stat().st_mtime_ns,
+        )
+        if not found:
+            raise SeqmarketError(
+                "no run has finished yet",
+                where=str(paths.output_dir),
+                fix="train one first: python train.py",
+            )
+        return found[-1]
+    folder = Path(tempfile.mkdtemp(prefix="seqmarket-"))
+    return download_artifact(tracking, run, f"{CHECKPOINTS}/{MODEL_FILE}", folder)
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in (MODEL_FILE, "best.ckpt", "last.ckpt"):
+        for candidate in (folder / CHECKPOINTS / name, folder / name):
+            if candidate.is_file():
+                return candidate
+    raise SeqmarketError(
+        "this run has no model yet", where=str(folder), fix="resume it with ckpt_path=last"
+    )

@@ -1,0 +1,208 @@
+"""What a trained run is asked later: its metrics on a fold, and scores for the customers of a log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from seqmarket.data.encoding import customers_of, encode_events, static_frame
+from seqmarket.data.event_log import EventLog
+from seqmarket.data.labels import Neighbours
+from seqmarket.data.splits import Fold, to_microseconds
+from seqmarket.errors import SeqmarketError
+from seqmarket.schema import EventArrays, LabelTable, SequenceSpec
+from seqmarket.training.checkpoint import TrainedModel, load_trained
+from seqmarket.training.evaluation import evaluate
+from seqmarket.training.models import fit_baseline, model_name
+from seqmarket.training.predictors import (
+    BaselinePredictor,
+    CalibratedPredictor,
+    DeepPredictor,
+    Predictor,
+)
+from seqmarket.training.results import TaskResult
+from seqmarket.training.run import make_datamodule, open_data
+from seqmarket.training.tasks import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says about the customers of a log.
+
+    Attributes:
+        table: One row per customer with an event at or before the prediction time.
+        n_skipped: Customers without one, who cannot be scored.
+    """
+
+    table: pl.DataFrame
+    n_skipped: int
+
+
+def evaluate_run(model_file: Path, fold: Fold, *, with_baselines: bool) -> list[TaskResult]:
+    """Evaluates a trained run on a fold of the log that it was trained on.
+
+    Args:
+        model_file: Its `model.ckpt`, or a checkpoint of its middle.
+        fold: Which rows.
+        with_baselines: Whether its baselines are fitted again and evaluated beside it.
+
+    Raises:
+        SeqmarketError: If the log is not the one that the run was trained on.
+    """
+    trained = load_trained(model_file)
+    config = trained.config
+    store = open_data(config)
+    if store.fingerprint != trained.store_fingerprint:
+        raise SeqmarketError(
+            "the log has changed since this run was trained, so its folds are other ones",
+            where=f"{model_file}: trained on {trained.store_fingerprint[:12]}, "
+            f"found {store.fingerprint[:12]}",
+            fix="restore the log, or train again",
+        )
+    data = make_datamodule(config, store, trained.tasks)
+    own = model_name(config.model)
+    models: dict[str, Predictor] = {own: _predictor(trained, store.events)}
+    validation = data.tables("validation")
+    for other, component in config.baselines.items() if with_baselines else ():
+        if other != own:
+            log.info("fitting the baseline %s", other)
+            baseline = fit_baseline(component, data, f"baselines.{other}.")
+            models[other] = (
+                CalibratedPredictor.fit(baseline, validation)
+                if config.training.calibrate
+                else baseline
+            )
+    tables = data.tables(fold)
+    predictions = {model: predictor.predict(tables) for model, predictor in models.items()}
+    return evaluate(predictions, tables, n_resamples=config.training.resamples, seed=config.seed)
+
+
+def score_customers(trained: TrainedModel, event_log: EventLog, as_of: datetime) -> Scores:
+    """Scores every customer of a log as of a moment; later events are not looked at.
+
+    Args:
+        trained: The model.
+        event_log: Any log with the features that the model reads.
+        as_of: The prediction time.
+
+    Returns:
+        Columns `customer_id`, `prediction_time`, `last_event_time`, `events`; per binary task its
+        probability and whether the customer is of the kind that the task asks about; for the next
+        channel the likeliest one, and a probability for each.
+
+    Raises:
+        SeqmarketError: If a feature is missing, or no customer has an event by then.
+    """
+    _check_features(event_log, trained.spec)
+    frame = event_log.frame.filter(pl.col("time") <= as_of).collect()
+    n_customers = event_log.frame.select(pl.col("customer_id").n_unique()).collect().item()
+    if frame.is_empty():
+        raise SeqmarketError(
+            f"no customer has an event at or before {as_of:%Y-%m-%d %H:%M}",
+            where="--as-of",
+            fix="choose a later moment",
+        )
+    customers = customers_of(frame)
+    events = encode_events(frame, static_frame(event_log, customers), trained.spec)
+    near = Neighbours(events)
+    newest = events.offsets[1:] - 1
+    tables = {
+        name: _unlabelled(task, newest, to_microseconds(as_of))
+        for name, task in trained.tasks.items()
+    }
+    probabilities = _predictor(trained, events).predict(tables)
+    table = customers.select("customer_id").with_columns(
+        pl.lit(as_of).alias("prediction_time"),
+        pl.Series(events.time[newest]).cast(pl.Datetime("us", "UTC")).alias("last_event_time"),
+        customers["events"],
+    )
+    for name, task in trained.tasks.items():
+        if name in probabilities:
+            columns = _columns(task, probabilities[name], trained.spec, near, newest, as_of)
+            table = table.with_columns(**columns)
+    return Scores(table, n_customers - len(customers))
+
+
+def write_scores(scores: Scores, path: Path) -> None:
+    """Writes the table as Parquet, beside and then renamed, so that no half file is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f".{path.name}.writing")
+    try:
+        scores.table.write_parquet(building)
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def _predictor(trained: TrainedModel, events: EventArrays) -> CalibratedPredictor:
+    config = trained.config
+    predictor: Predictor
+    if trained.model is None:
+        # A baseline has no file of its own: it is fitted again, on the log of its run.
+        data = make_datamodule(config, open_data(config), trained.tasks)
+        fitted = fit_baseline(config.model, data, "model.")
+        predictor = BaselinePredictor(fitted.baseline, events)
+    else:
+        tokens = config.training.eval_tokens
+        predictor = DeepPredictor(trained.model, trained.tasks, events, trained.spec, tokens=tokens)
+    return CalibratedPredictor(predictor, trained.calibrations)
+
+
+def _unlabelled(task: Task, newest: NDArray[np.int64], as_of: int) -> LabelTable:
+    n = len(newest)
+    customer = np.arange(n, dtype=np.int64)
+    time = np.full(n, as_of, dtype=np.int64)
+    return LabelTable(task.name, task.kind, customer, newest, time, np.zeros(n, dtype=np.int64))
+
+
+def _columns(
+    task: Task,
+    probability: NDArray[np.float64],
+    spec: SequenceSpec,
+    near: Neighbours,
+    newest: NDArray[np.int64],
+    as_of: datetime,
+) -> Mapping[str, pl.Series]:
+    if task.rule is None:
+        channels = spec.channel.categories
+        likeliest = pl.Series(np.array(channels)[probability.argmax(axis=1)])
+        each = {
+            f"{task.name}_probability_{channel}": pl.Series(probability[:, i])
+            for i, channel in enumerate(channels)
+        }
+        return {task.name: likeliest, **each}
+    active = near.last_active(task.rule.active_by)[newest]
+    asked = active > to_microseconds(as_of) - task.rule.active_within
+    return {f"{task.name}_probability": pl.Series(probability), f"{task.name}_asked": asked}
+
+
+def _check_features(event_log: EventLog, spec: SequenceSpec) -> None:
+    needed = {
+        "data.categorical": ([f.name for f in spec.categorical], event_log.categorical),
+        "data.numeric": (
+            [f.name for f in spec.numeric if f.name not in ("value", "cost")],
+            event_log.numeric,
+        ),
+        "data.static_categorical": (
+            [f.name for f in spec.static_categorical],
+            event_log.static_categorical,
+        ),
+        "data.static_numeric": ([f.name for f in spec.static_numeric], event_log.static_numeric),
+    }
+    for key, (wanted, given) in needed.items():
+        missing = [name for name in wanted if name not in given]
+        if missing:
+            raise SeqmarketError(
+                f"the model reads the feature '{missing[0]}', which this log does not declare",
+                where=key,
+                fix=f"declare it: {key}={list(wanted)}",
+            )

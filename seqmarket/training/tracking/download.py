@@ -1,0 +1,36 @@
+"""Fetches an artifact of a run that was recorded in MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.tracking.connection import reason, without_credentials
+from seqmarket.training.tracking.database import resolve_uri
+from seqmarket.training.tracking.settings import TrackingSettings
+
+
+def download_artifact(settings: TrackingSettings, run_id: str, artifact: str, folder: Path) -> Path:
+    """Downloads one file.
+
+    Args:
+        settings: Where the run was recorded.
+        run_id: Its id in MLflow.
+        artifact: Path of the artifact in the run.
+        folder: Where to put it.
+
+    Raises:
+        SeqmarketError: If there is no such run or artifact, or MLflow does not answer.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    uri = resolve_uri(settings.uri, Path(settings.root))
+    try:
+        return Path(MlflowClient(uri).download_artifacts(run_id, artifact, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise SeqmarketError(
+            f"no run '{run_id}' with the artifact {artifact} ({reason(error, uri)})",
+            where=without_credentials(uri),
+            fix="name a run's folder, a checkpoint file, 'last', or set tracking.uri=...",
+        ) from error

@@ -1,0 +1,124 @@
+"""Every shipped YAML composes, suits the schema, and names a class that takes its options."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from seqmarket.cli.compose import config_dir, load_config
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.config import ComponentConfig, RunConfig
+from seqmarket.training.instantiate import resolve_target
+
+GROUPS = ("data", "model", "task", "training", "trainer", "tracking", "experiment", "debug")
+OPTIONS = [
+    f"{group}={file.stem}"
+    for group in GROUPS
+    for file in sorted((config_dir() / group).glob("*.yaml"))
+    if not file.stem.startswith("_")
+]
+
+
+def parse(*overrides: str) -> RunConfig:
+    needs_path = any(item in ("data=files", "experiment=bpic12") for item in overrides)
+    return load_config([*overrides, *(["data.path=log.parquet"] if needs_path else [])])
+
+
+def check_options(component: ComponentConfig) -> None:
+    """Fails for an option that the constructor does not take."""
+    known = inspect.signature(resolve_target(component.target)).parameters
+    unknown = set(component.options) - set(known)
+    assert not unknown, f"{component.target} takes no {unknown}"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_parses(option: str) -> None:
+    config = parse(option)
+    for component in (config.model, config.data.source, *config.baselines.values()):
+        check_options(component)
+
+
+def test_option_check_catches_an_unknown_option() -> None:
+    with pytest.raises(AssertionError, match="takes no .*widht"):
+        check_options(ComponentConfig(target="torch.nn.Linear", options={"widht": 3}))
+
+
+def test_every_group_has_options() -> None:
+    assert {option.partition("=")[0] for option in OPTIONS} == set(GROUPS)
+
+
+def test_help_names_every_option() -> None:
+    text = (config_dir() / "hydra/help/seqmarket.yaml").read_text()
+    words = set(text.replace("=", " ").split())
+    missing = [option for option in OPTIONS if not set(option.split("=")) <= words]
+    assert not missing
+
+
+def test_default_run_is_the_transformer_beside_every_baseline() -> None:
+    config = parse()
+    assert config.model.target.startswith("seqmarket.models.transformer.")
+    assert set(config.baselines) == {"majority", "repeat_last", "markov", "rfm_logistic", "gbdt"}
+    assert None not in (config.task.next_channel, config.task.purchase, config.task.churn)
+    assert config.training.max_epochs == 30
+    assert "_partial_" not in config.model.options
+
+
+def test_yaml_defaults_are_the_schema_defaults() -> None:
+    """So that a configuration made in Python means the same as one made of files."""
+    config = parse()
+    typed = RunConfig.model_validate(
+        {
+            "data": {"_target_": "x.Y"},
+            "model": {"_target_": "x.Y"},
+            "task": {"next_channel": {}, "purchase": {}, "churn": {}},
+        }
+    )
+    for part in ("task", "training", "trainer", "tracking", "paths", "seed"):
+        assert getattr(config, part) == getattr(typed, part), part
+
+
+def test_a_task_alone() -> None:
+    task = parse("task=churn").task
+    assert task.churn is not None
+    assert task.purchase is None
+    assert task.next_channel is None
+
+
+def test_a_baseline_can_be_left_out() -> None:
+    assert "gbdt" not in parse("~model@baselines.gbdt").baselines
+    assert parse("~baselines").baselines == {}
+
+
+@pytest.mark.parametrize("form", ["experiment=bpic12", "+experiment=bpic12", "++experiment=bpic12"])
+def test_experiment_overlay_has_every_form(form: str) -> None:
+    config = load_config([form, "data.path=log.parquet"])
+    assert config.data.split.kind == "cohort"
+    assert config.data.options["purchase_event_types"] == ["A_ACTIVATED+COMPLETE"]
+    assert config.task.churn is not None
+    assert config.task.churn.active_by == "event"
+
+
+def test_command_line_wins_over_an_overlay() -> None:
+    config = load_config(["experiment=bpic12", "data.path=log.parquet", "data.split.kind=time"])
+    assert config.data.split.kind == "time"
+
+
+def test_debug_overlay_is_small_and_named() -> None:
+    for form in ("debug=fast", "+debug=fast"):
+        config = parse(form)
+        assert config.debug == "fast"
+        assert config.training.max_epochs == 2
+        assert config.trainer.limit_train_batches is not None
+
+
+def test_files_need_a_path() -> None:
+    with pytest.raises(SeqmarketError, match=r"data\.path has no value"):
+        load_config(["data=files"])
+
+
+def test_configuration_names_no_machine(tmp_path: Path) -> None:
+    text = "".join(file.read_text() for file in config_dir().rglob("*.yaml"))
+    assert "/home/" not in text
+    assert str(Path.home()) + "/" not in text

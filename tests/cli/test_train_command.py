@@ -1,0 +1,227 @@
+"""`train` from the outside: what is run, what is said, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqmarket.cli.compose import config_dir
+from seqmarket.errors import SeqmarketError
+
+ROOT = Path(__file__).parents[2]
+
+MISTAKES = [
+    (["model=transfomer"], "there is no model 'transfomer'; did you mean 'transformer'?"),
+    (["experiment=bpic21"], "there is no experiment 'bpic21'; did you mean 'bpic12'?"),
+    (["training.max_epoch=5"], "did you mean 'training.max_epochs'?"),
+    (["trainign.max_epochs=5"], "did you mean 'training.max_epochs'?"),
+    (["lr=1"], "did you mean 'training.optimizer.lr'?"),
+    (["training.nothing=5"], "known in training: batch_size"),
+    (["modle=lstm"], "did you mean 'model'?"),
+    (["training.max_epochs=abc"], "training.max_epochs: expected a valid integer, got 'abc'"),
+    (["task.churn.window=28"], "task.churn.window: a duration is a number and one of s, m, h, d"),
+    (["+typo=1"], "typo: no such setting"),
+    (["+training.max_epoch=1"], "training.max_epoch: no such setting; did you mean 'max_epochs'?"),
+    (["data=files"], "data.path has no value"),
+    (["model"], "cannot read the override 'model'"),
+    (["name=${nothing}"], "Interpolation key 'nothing' not found"),
+    (["--config-name=other"], "there is no configuration 'other'"),
+    (["~task.churn", "~task.purchase", "~task.next_channel"], "task: choose at least one of"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistake_gives_one_message_and_exit_code_2(seqmarket, runs, arguments, message) -> None:
+    code, _, err = seqmarket(["train", *arguments])
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("error") == 1
+    assert "Traceback" not in err
+    assert not runs
+
+
+def test_all_wrong_settings_are_named_at_once(seqmarket, runs) -> None:
+    err = seqmarket(["train", "seed=-1", "training.patience=0", "trainer.devices=two"]).err
+    assert "3 settings are wrong" in err
+    assert "seed: expected greater than or equal to 0, got -1" in err
+    assert "trainer.devices: expected a valid integer or 'auto', got 'two'" in err
+
+
+def test_run_gets_typed_settings_and_its_folder(seqmarket, runs, tmp_path) -> None:
+    assert seqmarket(["train", "model=lstm", "+experiment=bpic12", "data.path=x.csv"]).code == 0
+    (call,) = runs
+    assert call["config"].model.target.startswith("seqmarket.models.lstm.")
+    assert call["overrides"] == ["model=lstm", "experiment=bpic12", "data.path=x.csv"]
+    assert call["run_dir"].is_relative_to(tmp_path / "outputs" / "runs")
+    assert call["run_dir"].is_dir()
+    assert "???" not in call["resolved_yaml"]
+    assert "${" not in call["resolved_yaml"]
+    # Lightning starts further processes with the command line as the user wrote it.
+    assert call["argv"] == ["train.py"]
+
+
+def test_two_runs_have_two_folders(seqmarket, runs) -> None:
+    assert seqmarket(["train"]).code == 0
+    assert seqmarket(["train"]).code == 0
+    assert runs[0]["run_dir"] != runs[1]["run_dir"]
+
+
+def test_own_overlay_from_a_folder(seqmarket, runs, tmp_path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "big.yaml").write_text("# @package _global_\nmodel:\n  d_model: 128\n")
+    assert seqmarket(["train", "--config-dir=mine", "experiment=big"]).code == 0
+    assert runs[0]["config"].model.options["d_model"] == 128
+
+
+def test_mistake_of_the_run_is_shown_without_hydra_remarks(seqmarket, runs) -> None:
+    runs.failing["transformer"] = SeqmarketError("row 7 has no customer", where="log.csv, row 7")
+    code, _, err = seqmarket(["train"])
+    assert code == 2
+    assert err == "error: row 7 has no customer\n  where: log.csv, row 7\n"
+
+
+def test_defect_keeps_its_traceback(seqmarket, runs) -> None:
+    runs.failing["transformer"] = ZeroDivisionError("a defect")
+    with pytest.raises(ZeroDivisionError, match="a defect") as caught:
+        seqmarket(["train"])
+    assert any("conftest" in str(entry.path) for entry in caught.traceback)
+
+
+def test_interruption_tells_how_to_go_on(seqmarket, runs) -> None:
+    runs.failing["transformer"] = KeyboardInterrupt()
+    code, _, err = seqmarket(["train", "training.patience=3", "ckpt_path=best"])
+    assert code == 130
+    assert err == "interrupted; resume with: python train.py training.patience=3 ckpt_path=last\n"
+
+
+def test_multirun_runs_every_job_in_its_own_folder(seqmarket, runs) -> None:
+    assert seqmarket(["train", "--multirun", "model=lstm,transformer"]).code == 0
+    assert [call["config"].model.target.split(".")[2] for call in runs] == ["lstm", "transformer"]
+    assert [call["run_dir"].name for call in runs] == ["0", "1"]
+
+
+def test_multirun_goes_on_after_a_failed_job_and_says_so(seqmarket, runs) -> None:
+    runs.failing["lstm"] = SeqmarketError("no such file")
+    code, _, err = seqmarket(["train", "--multirun", "model=lstm,transformer"])
+    assert code == 2
+    assert len(runs) == 2
+    assert "error: no such file" in err
+    assert "error: 1 of 2 jobs failed" in err
+
+
+def test_multirun_with_a_defect_exits_1_with_its_traceback(seqmarket, runs) -> None:
+    runs.failing["lstm"] = ZeroDivisionError("a defect")
+    code, _, err = seqmarket(["train", "--multirun", "model=lstm,transformer"])
+    assert code == 1
+    assert "ZeroDivisionError: a defect" in err
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("override", ["trainer=ddp", "trainer.devices=2", "trainer.strategy=ddp"])
+def test_multirun_refuses_several_processes(seqmarket, runs, override) -> None:
+    code, _, err = seqmarket(["train", "--multirun", "seed=1,2", override])
+    assert code == 2
+    assert "--multirun cannot run several processes" in err
+    assert not runs
+
+
+def test_distributed_is_fine_without_multirun(seqmarket, runs) -> None:
+    assert seqmarket(["train", "trainer=ddp"]).code == 0
+    assert runs[0]["config"].trainer.distributed
+
+
+def test_unknown_command(seqmarket) -> None:
+    code, _, err = seqmarket(["trian"])
+    assert code == 2
+    assert "there is no command 'trian'; did you mean 'train'?" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])
+def test_help_lists_the_commands(seqmarket, arguments) -> None:
+    code, out, _ = seqmarket(arguments)
+    assert code == 0
+    assert all(verb in out for verb in ("train", "prepare", "evaluate", "predict", "sync"))
+
+
+def test_configuration_is_found_in_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the directory above happens to hold another `conf`."""
+    for folder in (tmp_path / "seqmarket" / "conf", tmp_path / "conf"):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+    module = tmp_path / "seqmarket" / "cli" / "compose.py"
+    monkeypatch.setattr("seqmarket.cli.compose.__file__", str(module))
+    assert config_dir() == tmp_path / "seqmarket" / "conf"
+    (tmp_path / "seqmarket" / "conf" / "config.yaml").unlink()
+    (tmp_path / "conf" / "config.yaml").unlink()
+    with pytest.raises(SeqmarketError, match="configuration files of seqmarket are missing"):
+        config_dir()
+
+
+HEAVY = ("torch", "pytorch_lightning", "polars", "mlflow", "lightgbm", "matplotlib")
+
+CHECK = f"""
+import sys
+from seqmarket.cli.main import main
+sys.argv = ["train.py"]
+try:
+    code = main(["train", *{{arguments}}])
+except SystemExit as leaving:
+    code = leaving.code or 0
+loaded = [name for name in {HEAVY} if name in sys.modules]
+print("CODE", code, "LOADED", loaded)
+"""
+
+
+def in_a_process(arguments: list[str], folder: Path) -> tuple[str, float]:
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK.replace("{arguments}", repr(arguments))],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout, time.perf_counter() - started
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["--cfg", "job"], 0), (["model=transfomer"], 2)]
+)
+def test_answers_fast_without_heavy_libraries(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    out, seconds = in_a_process(arguments, tmp_path)
+    assert f"CODE {code} LOADED []" in out
+    assert seconds < 3
+
+
+def test_python_train_py_help(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "python train.py --multirun model=lstm,transformer" in done.stdout
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_heavy_import_check_catches_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(
+        globals(), "CHECK", CHECK.replace("import sys\n", "import sys, polars\n", 1)
+    )
+    assert "LOADED ['polars']" in in_a_process(["--help"], tmp_path)[0]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import copy
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.config import RunConfig, config_digest, parse_config
+
+
+@pytest.fixture
+def plain() -> dict[str, Any]:
+    return {
+        "seed": 3,
+        "name": None,
+        "ckpt_path": None,
+        "data": {
+            "_target_": "seqmarket.data.sources.files.FileSource",
+            "path": "log.csv",
+            "columns": {"time": "when"},
+            "split": {"kind": "cohort"},
+        },
+        "model": {"_target_": "seqmarket.models.lstm.LSTMEncoder", "_partial_": True, "d_model": 8},
+        "baselines": {"markov": {"_target_": "seqmarket.models.markov.Markov", "order": 2}},
+        "task": {"churn": {"window": "2w", "active_within": "36h"}},
+        "training": {"max_epochs": 2},
+        "paths": {"output_dir": "out"},
+    }
+
+
+def test_every_part_is_typed(plain: dict[str, Any]) -> None:
+    config = parse_config(plain)
+    assert config.seed == 3
+    assert config.task.churn is not None
+    assert config.task.churn.window == timedelta(days=14)
+    assert config.task.churn.active_within == timedelta(hours=36)
+    assert config.data.split.kind == "cohort"
+    assert config.data.options == {"path": "log.csv", "columns": {"time": "when"}}
+    assert config.data.source.target.endswith("FileSource")
+    assert config.data.source.options == config.data.options
+    assert config.model.options == {"d_model": 8}
+    assert config.baselines["markov"].options == {"order": 2}
+    assert config.training.optimizer.target == "torch.optim.AdamW"
+
+
+def test_settings_cannot_be_changed(plain: dict[str, Any]) -> None:
+    config = parse_config(plain)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("seed", "x", "seed: expected a valid integer, got 'x'"),
+        ("sead", 1, "sead: no such setting; did you mean 'seed'?"),
+        ("training.patiense", 1, "training.patiense: no such setting; did you mean 'patience'?"),
+        (
+            "training.batch_size",
+            0,
+            "training.batch_size: expected greater than or equal to 1, got 0",
+        ),
+        ("task.churn.windwo", "7d", "task.churn.windwo: no such setting; did you mean 'window'?"),
+        ("task.churn.window", "0d", "task.churn.window: must be longer than 0"),
+        ("task.churn.active_by", "visit", "task.churn.active_by: expected 'purchase' or 'event'"),
+        ("data.split.kind", "tim", "data.split.kind: expected 'time', 'time_and_customer' or"),
+        ("data.split.train_end", "soon", "data.split.train_end: expected a valid datetime"),
+        ("data.validation.polcy", "x", "data.validation.polcy: no such setting; did you mean 'pol"),
+        ("baselines.markov._target_", 3, "baselines.markov._target_: expected a valid string"),
+        ("trainer", {"devices": "two"}, "trainer.devices: expected a valid integer or 'auto'"),
+        ("tracking", {"url": "x"}, "tracking.url: no such setting; did you mean 'uri'?"),
+        ("model", {"d_model": 8}, "model._target_: is missing"),
+        ("model", None, "model: expected a valid dictionary"),
+        ("task", {}, "task: choose at least one of next_channel, purchase and churn"),
+    ],
+)
+def test_wrong_setting_is_named(
+    plain: dict[str, Any], path: str, value: object, message: str
+) -> None:
+    *parents, name = path.split(".")
+    node = plain
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[name] = value
+    with pytest.raises(SeqmarketError) as caught:
+        parse_config(plain)
+    assert message in str(caught.value)
+
+
+def test_long_values_are_shortened(plain: dict[str, Any]) -> None:
+    plain["seed"] = "x" * 500
+    with pytest.raises(SeqmarketError) as caught:
+        parse_config(plain)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("ckpt_path", "last"),
+        ("name", "another"),
+        ("paths.output_dir", "elsewhere"),
+        ("training.max_epochs", 9),
+        ("tracking.uri", "http://host"),
+    ],
+)
+def test_digest_is_that_of_the_run_to_go_on_with(
+    plain: dict[str, Any], path: str, value: object
+) -> None:
+    assert config_digest(changed(plain, path, value)) == config_digest(plain)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("seed", 4), ("model.d_model", 9), ("training.batch_size", 2), ("data.path", "b.csv")],
+)
+def test_digest_tells_different_runs_apart(plain: dict[str, Any], path: str, value: object) -> None:
+    assert config_digest(changed(plain, path, value)) != config_digest(plain)
+
+
+def test_digest_is_free_of_key_order(plain: dict[str, Any]) -> None:
+    assert config_digest(dict(reversed(plain.items()))) == config_digest(plain)
+
+
+def changed(plain: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    other = copy.deepcopy(plain)
+    *parents, name = path.split(".")
+    node = other
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[name] = value
+    return other
+
+
+@pytest.mark.parametrize(
+    ("trainer", "distributed"),
+    [({}, False), ({"devices": 2}, True), ({"strategy": "ddp"}, True), ({"num_nodes": 2}, True)],
+)
+def test_distributed(plain: dict[str, Any], trainer: dict[str, Any], distributed: bool) -> None:
+    assert (
+        RunConfig.model_validate({**plain, "trainer": trainer}).trainer.distributed is distributed
+    )
