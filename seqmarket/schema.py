@@ -8,8 +8,8 @@ Shape legend, used in every model file::
     S  static categorical features  P  numeric inputs per customer
     C  customers in a store         E  events in a store
 
-Times are int64 microseconds since 1970-01-01 UTC in every table and array (`MICROSECONDS_PER_DAY`
-converts), and float64 days since 1970-01-01 UTC inside a `JourneyBatch`, where a network reads them.
+Times are int64 microseconds since 1970-01-01 UTC in every table and array, and float64 days since
+then inside a `JourneyBatch`, where a network reads them (`MICROSECONDS_PER_DAY` converts).
 """
 
 # No `from __future__ import annotations` here: TorchScript reads the fields of the NamedTuples
@@ -268,7 +268,7 @@ class Encoding(NamedTuple):
 class JourneyEncoder(Protocol):
     """The contract of every deep model: built as ``Model(spec, **hyperparameters)``.
 
-    An implementation is a `torch.nn.Module` with an attribute ``d_model: int``, the D of its states.
+    An implementation is a `torch.nn.Module`; its attribute ``d_model`` is the D of its states.
     """
 
     d_model: int

@@ -21,6 +21,7 @@ from seqmarket.training.config import RunConfig, parse_config
 
 CONFIG_NAME = "config"
 _OVERLAY = re.compile(r"^\++(?=(experiment|debug)=)")
+_OVERRIDE = re.compile(r"^(~|[^-].*=)")
 _CHOICE = re.compile(r"^[\w/@.]+=\w+$")
 
 
@@ -41,9 +42,14 @@ def config_dir() -> Path:
     )
 
 
-def normalise(overrides: Sequence[str]) -> list[str]:
-    """Makes ``+experiment=x`` mean ``experiment=x``, and the same for ``debug``."""
-    return [_OVERLAY.sub("", override) for override in overrides]
+def normalise(arguments: Sequence[str]) -> list[str]:
+    """Makes ``+experiment=x`` mean ``experiment=x``, the same for ``debug``, and flags come first.
+
+    Hydra's parser takes the overrides in one piece only, without a flag between them.
+    """
+    overrides = [item for item in arguments if _OVERRIDE.match(item)]
+    flags = [item for item in arguments if not _OVERRIDE.match(item)]
+    return [*flags, *(_OVERLAY.sub("", override) for override in overrides)]
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:

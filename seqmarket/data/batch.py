@@ -27,13 +27,13 @@ class Targets(NamedTuple):
         points: Where and as of when, N of them.
         label: (N,) int64.
         weight: (N,) float32.
-        index: (N,) int64 row in the label table that is evaluated; empty while training.
+        table_row: (N,) int64 row in the label table that is evaluated; empty while training.
     """
 
     points: Points
     label: Tensor
     weight: Tensor
-    index: Tensor
+    table_row: Tensor
 
 
 class TaskBatch(NamedTuple):

@@ -72,7 +72,7 @@ class TrainingSet(Dataset[TaskBatch]):
                 points=make_points(windows, rows, at, draw.time[at]),
                 label=torch.from_numpy(draw.label[at]),
                 weight=torch.from_numpy(draw.weight[at]),
-                index=torch.empty(0, dtype=torch.long),
+                table_row=torch.empty(0, dtype=torch.long),
             )
         return TaskBatch(collate(self._events, windows), targets)
 
@@ -121,7 +121,7 @@ class EvaluationSet(Dataset[TaskBatch]):
                 points=make_points(windows, row, table.event[rows], table.time[rows]),
                 label=torch.from_numpy(table.label[rows]),
                 weight=torch.ones(len(rows)),
-                index=torch.from_numpy(rows),
+                table_row=torch.from_numpy(rows),
             )
         return TaskBatch(collate(self._events, windows), targets)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,6 +87,20 @@ class QualityReport:
             plain["profile"][moment] = plain["profile"][moment].isoformat()
         return plain
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> QualityReport:
+        """The inverse of `to_dict`."""
+        profile = dict(plain["profile"])
+        for moment in ("first_time", "last_time"):
+            profile[moment] = datetime.fromisoformat(profile[moment])
+        path = plain["quarantine_path"]
+        rest = {
+            "quarantine_path": Path(path) if path else None,
+            "profile": LogProfile(**profile),
+            "warnings": tuple(plain["warnings"]),
+        }
+        return cls(**{**plain, **rest})
+
 
 def profile_log(log: pl.DataFrame, purchase_event_types: tuple[str, ...]) -> LogProfile:
     """Counts a validated log, sorted by customer and time."""
@@ -139,23 +154,32 @@ def render(report: QualityReport) -> RenderableType:
     table = Table(title="Data quality", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("rows in", f"{report.rows_in:,}")
-    table.add_row("kept", f"{report.kept:,}")
-    table.add_row("quarantined", _with_path(report))
-    table.add_row("dropped", f"{report.dropped:,}")
-    table.add_row("duplicates", f"{report.duplicates:,}")
+    counted = {
+        "rows in": f"{report.rows_in:,}",
+        "kept": f"{report.kept:,}",
+        "quarantined": _with_path(report),
+        "dropped": f"{report.dropped:,}",
+        "duplicates": f"{report.duplicates:,}",
+    }
+    profiled = {
+        "customers": f"{profile.customers:,}",
+        "purchases": f"{profile.purchases:,}",
+        "first event": f"{profile.first_time:%Y-%m-%d %H:%M:%S} UTC",
+        "last event": f"{profile.last_time:%Y-%m-%d %H:%M:%S} UTC",
+        "events per customer": _line(profile.journey_length),
+        "days between events": _line(profile.gap_days),
+        f"channels ({profile.n_channels})": _line(profile.channels),
+        f"event types ({profile.n_event_types})": _line(profile.event_types),
+        "missing values": _line(profile.nulls) or "none",
+    }
+    # Text, because a string with brackets, such as a channel may have, would be read as markup.
+    for name, shown in counted.items():
+        table.add_row(name, Text(shown))
     for reason, count in report.reasons.items():
-        table.add_row("", f"{count:,} x {reason}")
+        table.add_row("", Text(f"{count:,} x {reason}"))
     table.add_section()
-    table.add_row("customers", f"{profile.customers:,}")
-    table.add_row("purchases", f"{profile.purchases:,}")
-    table.add_row("first event", f"{profile.first_time:%Y-%m-%d %H:%M:%S} UTC")
-    table.add_row("last event", f"{profile.last_time:%Y-%m-%d %H:%M:%S} UTC")
-    table.add_row("events per customer", _line(profile.journey_length))
-    table.add_row("days between events", _line(profile.gap_days))
-    table.add_row(f"channels ({profile.n_channels})", _line(profile.channels))
-    table.add_row(f"event types ({profile.n_event_types})", _line(profile.event_types))
-    table.add_row("missing values", _line(profile.nulls) or "none")
+    for name, shown in profiled.items():
+        table.add_row(name, Text(shown))
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in report.warnings]
     return Group(table, *warnings)
 

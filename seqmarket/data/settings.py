@@ -90,8 +90,8 @@ class SplitSettings(Settings):
     train_end: Moment | None = None
     validation_end: Moment | None = None
     test_end: Moment | None = None
-    train_fraction: float = Field(0.7, gt=0, lt=1)
-    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    train_fraction: float = Field(0.65, gt=0, lt=1)
+    validation_fraction: float = Field(0.15, gt=0, lt=1)
     warm_up: Duration = timedelta(days=56)
     cutoff_every: PositiveDuration = timedelta(days=7)
 

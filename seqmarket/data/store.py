@@ -28,6 +28,7 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EventArrays, SequenceSpec
 
 FORMAT = 1
+_REPORT = "report.json"
 _ARRAYS = tuple(EventArrays.__dataclass_fields__)
 
 
@@ -42,7 +43,7 @@ class SequenceStore:
         events: The encoded events, memory-mapped and read-only.
         split: Periods, and the customers' folds where customers are divided too.
         observed_until: Exclusive end of the observation, microseconds.
-        fingerprint: SHA-256 over the content of all files.
+        fingerprint: SHA-256 over the encoded content.
         report: The quality report of the log, as plain containers.
     """
 
@@ -135,8 +136,8 @@ def open_store(path: Path) -> SequenceStore:
         events=EventArrays(**arrays),
         split=Split.from_dict(about["split"], customer_fold),
         observed_until=about["observed_until"],
-        fingerprint=hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest(),
-        report=about["report"],
+        fingerprint=_fingerprint(manifest),
+        report=json.loads((path / _REPORT).read_text()),
     )
 
 
@@ -166,13 +167,19 @@ def _encode(
         "spec": spec.to_dict(),
         "split": split.to_dict(),
         "observed_until": to_microseconds(log.observed_until),
-        "report": log.report.to_dict(),
     }
     _write_json(folder / "about.json", about)
+    _write_json(folder / _REPORT, log.report.to_dict())
 
 
 def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1, sort_keys=True))
+
+
+def _fingerprint(manifest: dict[str, str]) -> str:
+    """Of the content alone: where rejected rows were put, as the report says, is not part of it."""
+    content = {name: digest for name, digest in manifest.items() if name != _REPORT}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

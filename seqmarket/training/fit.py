@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,8 @@ def fit(
     torch.manual_seed(config.seed)
     model = build_model(config.model, spec, tasks, config.training)
     for name, task in tasks.items():
-        prior = task.prior(data.tables("train")[name], spec)
-        model.heads[name].set_prior(torch.from_numpy(prior).float())
+        head: Any = model.heads[name]
+        head.set_prior(torch.from_numpy(task.prior(data.tables("train")[name], spec)).float())
     learner = JourneyLearner(
         model,
         tasks,
@@ -162,7 +163,15 @@ def fit(
     )
     started = time.monotonic()
     try:
-        trainer.fit(learner, datamodule=data, ckpt_path=resume_from, weights_only=True)
+        with warnings.catch_warnings():
+            # A resumed run writes where it wrote before.
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+            # The order is ours, workers are off by choice, and an epoch may be few batches.
+            warnings.filterwarnings("ignore", ".*does not have many workers")
+            warnings.filterwarnings("ignore", ".*smaller than the logging interval")
+            # Lightning 2.6 asks torch's pytree in a way that torch 2.13 calls deprecated.
+            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
+            trainer.fit(learner, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except SystemExit as stop:
         # Lightning turns Ctrl-C into an exit; the caller should see what it was.
         if isinstance(stop.__context__, KeyboardInterrupt):

@@ -59,10 +59,10 @@ class JourneyLearner(LightningModule):
         self._settings = settings
         self._seed = seed
         self._provenance = dict(provenance)
-        self.validation_metrics = torch.nn.ModuleDict(
-            {name: _metrics(task, spec) for name, task in tasks.items()}
-        )
-        self.validation_losses = torch.nn.ModuleDict({name: MeanMetric() for name in tasks})
+        # As modules they follow the learner to its device; the typed views are for this file.
+        self._metrics = {name: _metrics(task, spec) for name, task in tasks.items()}
+        self._losses = {name: MeanMetric() for name in tasks}
+        self.metric_modules = torch.nn.ModuleList([*self._metrics.values(), *self._losses.values()])
 
     def on_train_batch_start(self, batch: TaskBatch, batch_idx: int) -> None:
         """Seeds dropout by the step alone, so that a resumed run draws what it would have drawn."""
@@ -92,20 +92,20 @@ class JourneyLearner(LightningModule):
             logits = self.model.logits(states, batch.journeys.time, name, target.points).float()
             rows = float(len(target.label))
             loss = task.loss(logits, target.label, target.weight)
-            self.validation_losses[name].update(loss, rows)
-            self.validation_metrics[name].update(logits, target.label)
+            self._losses[name].update(loss, rows)
+            self._metrics[name].update(logits, target.label)
 
     def on_validation_epoch_end(self) -> None:
         """Logs each task's metrics, and their weighted loss, by which the best epoch is chosen."""
         total = torch.zeros((), device=self.device)
         for name, task in self.tasks.items():
-            loss = self.validation_losses[name].compute()
+            loss = self._losses[name].compute()
             total = total + task.weight * loss
             self.log(f"validation/{name}/loss", loss)
-            for metric, value in self.validation_metrics[name].compute().items():
+            for metric, value in self._metrics[name].compute().items():
                 self.log(f"validation/{name}/{metric}", value)
-            self.validation_losses[name].reset()
-            self.validation_metrics[name].reset()
+            self._losses[name].reset()
+            self._metrics[name].reset()
         self.log("validation/loss", total, prog_bar=True)
 
     def configure_optimizers(self) -> Any:

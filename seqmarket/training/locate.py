@@ -1,4 +1,4 @@
-"""Finds a trained model by what a user calls it: a file, a run's folder, `last`, or an MLflow id."""
+"""Finds a trained model by its file, its run's folder, `last`, or its id in MLflow."""
 
 from __future__ import annotations
 

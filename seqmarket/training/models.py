@@ -44,7 +44,7 @@ def refuse_unanswerable(component: ComponentConfig, tasks: Mapping[str, Task]) -
     Raises:
         SeqmarketError: Says which tasks the model can answer.
     """
-    kinds = resolve_target(component.target).kinds  # type: ignore[attr-defined]
+    kinds = resolve_target(component.target).kinds
     if not any(task.kind in kinds for task in tasks.values()):
         wanted = "next_channel" if "categorical" in kinds else "purchase, churn"
         raise SeqmarketError(

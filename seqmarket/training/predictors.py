@@ -76,7 +76,7 @@ class DeepPredictor:
         batches = EvaluationSet(self._events, tables, self._spec.max_length, self._tokens)
         for i in range(len(batches)):
             loaded = batches[i]
-            rows = {name: target.index.numpy() for name, target in loaded.targets.items()}
+            rows = {name: target.table_row.numpy() for name, target in loaded.targets.items()}
             batch = to_device(loaded, self._device)
             states = self._model.encode(batch.journeys).states  # (B, T, D)
             for name, target in batch.targets.items():
@@ -154,7 +154,7 @@ def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
             points=Points(*(x.to(device, non_blocking=True) for x in target.points)),
             label=target.label.to(device, non_blocking=True),
             weight=target.weight.to(device, non_blocking=True),
-            index=target.index,
+            table_row=target.table_row,
         )
         for name, target in batch.targets.items()
     }

@@ -1,4 +1,4 @@
-"""What a trained run is asked later: its metrics on a fold, and scores for the customers of a log."""
+"""What a trained run is asked later: metrics on a fold, and scores for the customers of a log."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _columns(
         }
         return {task.name: likeliest, **each}
     active = near.last_active(task.rule.active_by)[newest]
-    asked = active > to_microseconds(as_of) - task.rule.active_within
+    asked = pl.Series(active > to_microseconds(as_of) - task.rule.active_within)
     return {f"{task.name}_probability": pl.Series(probability), f"{task.name}_asked": asked}
 
 

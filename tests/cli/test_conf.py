@@ -41,7 +41,7 @@ def test_every_option_composes_and_parses(option: str) -> None:
 
 
 def test_option_check_catches_an_unknown_option() -> None:
-    with pytest.raises(AssertionError, match="takes no .*widht"):
+    with pytest.raises(AssertionError, match=r"takes no .*widht"):
         check_options(ComponentConfig(target="torch.nn.Linear", options={"widht": 3}))
 
 

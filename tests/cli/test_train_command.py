@@ -107,6 +107,13 @@ def test_multirun_runs_every_job_in_its_own_folder(seqmarket, runs) -> None:
     assert [call["run_dir"].name for call in runs] == ["0", "1"]
 
 
+def test_flags_may_stand_between_overrides(seqmarket, runs) -> None:
+    arguments = ["train", "model=lstm", "--multirun", "seed=1,2", "~model@baselines.gbdt"]
+    assert seqmarket(arguments).code == 0
+    assert [call["config"].seed for call in runs] == [1, 2]
+    assert "gbdt" not in runs[0]["config"].baselines
+
+
 def test_multirun_goes_on_after_a_failed_job_and_says_so(seqmarket, runs) -> None:
     runs.failing["lstm"] = SeqmarketError("no such file")
     code, _, err = seqmarket(["train", "--multirun", "model=lstm,transformer"])

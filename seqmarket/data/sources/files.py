@@ -155,16 +155,15 @@ class FileSource(Settings):
         for name, given in (("value", columns.value), ("cost", columns.cost)):
             if given is not None or name in there:
                 found[name] = given or name
-        for name, given in found.items():
-            _require(given, part, there, f"data.columns.{name}")
-        extras = {"categorical": self.categorical, "numeric": self.numeric}
+        keys = {name: f"data.columns.{name}" for name in found}
+        extras = {"data.categorical": self.categorical, "data.numeric": self.numeric}
         if self.customers_path is None:
-            extras["static_categorical"] = self.static_categorical
-            extras["static_numeric"] = self.static_numeric
-        for key, columns_of_key in extras.items():
-            for name in columns_of_key:
-                _require(name, part, there, f"data.{key}")
-                found[name] = name
+            extras["data.static_categorical"] = self.static_categorical
+            extras["data.static_numeric"] = self.static_numeric
+        for key, declared in extras.items():
+            found |= {name: name for name in declared}
+            keys |= dict.fromkeys(declared, key)
+        _require(found, keys, part, there)
         return found
 
     def _customers(self, schema: EventSchema) -> pl.DataFrame | None:
@@ -172,25 +171,34 @@ class FileSource(Settings):
             return None
         names = {"customer_id": self.customers_id_column or self.columns.customer_id}
         keys = {"customer_id": "data.customers_id_column"}
-        for name in (*self.static_categorical, *self.static_numeric):
-            names[name], keys[name] = name, "data.static_*"
+        names |= {name: name for name in (*self.static_categorical, *self.static_numeric)}
+        keys |= dict.fromkeys(self.static_categorical, "data.static_categorical")
+        keys |= dict.fromkeys(self.static_numeric, "data.static_numeric")
         parts = []
         for file in find_files(self.customers_path, "auto", key="data.customers_path"):
             part = scan(file, self.csv)
-            there = part.frame.collect_schema().names()
-            for name, column in names.items():
-                _require(column, part, there, keys[name])
+            _require(names, keys, part, part.frame.collect_schema().names())
             parts.append(_renamed(part, names))
         return validate_customers(parts, schema, names=names)
 
 
-def _require(column: str, part: RawPart, there: list[str], key: str) -> None:
-    if column not in there:
+def _require(names: dict[str, str], keys: dict[str, str], part: RawPart, there: list[str]) -> None:
+    """Refuses a file without one of the columns that these keys of the configuration name."""
+    if part.unit == "line" and not set(names.values()) & set(there):
+        # The first line may be data, so it is not shown.
         raise SeqmarketError(
-            f"there is no column '{column}'; {did_you_mean(column, there)}",
-            where=f"{part.label}, {key}",
-            fix=f"name a column of the file in {key}",
+            "the first line of the file names none of the columns that are looked for: "
+            + ", ".join(dict.fromkeys(names.values())),
+            where=part.label,
+            fix="a header line is needed; the names of its columns are set with data.columns.*",
         )
+    for name, column in names.items():
+        if column not in there:
+            raise SeqmarketError(
+                f"there is no column '{column}'; {did_you_mean(column, there)}",
+                where=f"{part.label}, {keys[name]}",
+                fix=f"name a column of the file in {keys[name]}",
+            )
 
 
 def _renamed(part: RawPart, names: dict[str, str]) -> RawPart:

@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import os
+import shlex
 import tempfile
 import time
 import traceback
@@ -226,7 +227,7 @@ class TrackedRun:
 
     @property
     def _sync_command(self) -> str:
-        return f"seqmarket sync {self._run_dir}"
+        return f"seqmarket sync {shlex.quote(str(self._run_dir))}"
 
     def _open_record(self) -> RunRecord:
         if not self._is_main:
@@ -275,7 +276,7 @@ class TrackedRun:
                 reason(error, self._uri),
                 self.record.folder,
                 self._sync_command,
-                self._run_dir,
+                shlex.quote(str(self._run_dir)),
             )
 
     def _close(self, error: BaseException | None) -> None:

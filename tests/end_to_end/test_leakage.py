@@ -1,0 +1,210 @@
+"""Canaries: the future must not be seen, and labels that mean nothing must not be predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from seqmarket.data import labels
+from seqmarket.data.datamodule import EvaluationSet, JourneyDataModule
+from seqmarket.data.event_log import EventLog
+from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
+from seqmarket.data.sources.synthetic import SyntheticJourneys
+from seqmarket.data.splits import to_datetime
+from seqmarket.data.store import SequenceStore, open_store, write_store
+from seqmarket.metrics.classification import binary_metrics
+from seqmarket.models.gru import GRUEncoder
+from seqmarket.models.rfm_logistic import RfmLogistic
+from seqmarket.nn.heads import BinaryHead
+from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.schema import MICROSECONDS_PER_DAY, LabelTable
+from seqmarket.training.config import PurchaseTask, TasksConfig
+from seqmarket.training.predictors import BaselinePredictor, DeepPredictor, Predictor
+from seqmarket.training.tasks import Task, make_tasks
+
+TASKS = make_tasks(TasksConfig(purchase=PurchaseTask()))
+ENCODING = EncodingSettings(max_length=24)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def log() -> EventLog:
+    source = SyntheticJourneys(n_customers=150, days=200, seed=11)
+    return source.read(ValidationSettings(), Path("unused"))
+
+
+def encoded(log: EventLog, path: Path) -> JourneyDataModule:
+    write_store(path, log, SplitSettings(), ENCODING)
+    return data_of(open_store(path))
+
+
+def data_of(store: SequenceStore) -> JourneyDataModule:
+    rules = {name: task.rule for name, task in TASKS.items()}
+    return JourneyDataModule(store, rules, batch_size=16, eval_tokens=2_000, seed=1)
+
+
+def at_cutoff(table: LabelTable, cutoff: int) -> LabelTable:
+    return table.take(table.time == cutoff)
+
+
+def with_canaries(log: EventLog, store: SequenceStore, table: LabelTable) -> EventLog:
+    """Plants, a second after the cutoff, an event that tells the label of each row."""
+    planted = pl.DataFrame(
+        {
+            "customer_id": store.customer_ids().gather(table.customer),
+            "time": [to_datetime(int(t)) + SECOND for t in table.time],
+            "channel": np.array(store.spec.channel.categories)[table.label],
+        }
+    ).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")), event_type=pl.lit("touch"))
+    frame = pl.concat([log.frame.collect(), planted], how="diagonal")
+    ordered = frame.sort("customer_id", "time", maintain_order=True)
+    return replace(log, frame=ordered.lazy())
+
+
+def models(data: JourneyDataModule) -> dict[str, Predictor]:
+    spec, events = data.store.spec, data.store.events
+    torch.manual_seed(0)
+    heads = {"purchase": BinaryHead(8, spec, hidden=8)}
+    network = JourneyModel(GRUEncoder(spec, d_model=8), heads)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    logistic = RfmLogistic(spec)
+    logistic.fit(events, data.tables("train"))
+    return {
+        "gru": DeepPredictor(network, TASKS, events, spec, tokens=2_000),
+        "rfm_logistic": BaselinePredictor(logistic, events),
+    }
+
+
+NewestVisible = Callable[[LabelTable, SequenceStore], LabelTable]
+
+
+def honest(table: LabelTable, store: SequenceStore) -> LabelTable:
+    return table
+
+
+def peeking(table: LabelTable, store: SequenceStore) -> LabelTable:
+    """The mutant: a label table whose rows may see an event a moment after the cutoff."""
+    later = labels.newest_event(store.events, int(table.time[0]) + MICROSECONDS_PER_DAY)
+    return replace(table, event=later[table.customer])
+
+
+def canaries_change_nothing(log: EventLog, folder: Path, visible: NewestVisible) -> None:
+    clean = encoded(log, folder / "clean")
+    table = clean.tables("test")["purchase"]
+    for cutoff in np.unique(table.time):
+        asked = at_cutoff(table, cutoff)
+        planted = encoded(with_canaries(log, clean.store, asked), folder / f"planted-{cutoff}")
+        assert planted.store.spec == clean.store.spec
+        again = at_cutoff(planted.tables("test")["purchase"], cutoff)
+        assert (again.label == asked.label).all()
+        assert (again.customer == asked.customer).all()
+        before, after = visible(asked, clean.store), visible(again, planted.store)
+
+        left = EvaluationSet(clean.store.events, {"purchase": before}, 24, 2_000)
+        right = EvaluationSet(planted.store.events, {"purchase": after}, 24, 2_000)
+        assert len(left) == len(right)
+        for i in range(len(left)):
+            for x, y in zip(left[i].journeys, right[i].journeys, strict=True):
+                assert torch.equal(x, y)
+
+        old, new = models(clean), models(planted)
+        for name in old:
+            p = old[name].predict({"purchase": before})["purchase"]
+            q = new[name].predict({"purchase": after})["purchase"]
+            assert (p == q).all()
+            assert binary_metrics(asked.label, p) == binary_metrics(again.label, q)
+
+
+def test_an_event_planted_after_each_cutoff_changes_no_input_and_no_metric(
+    log: EventLog, tmp_path: Path
+) -> None:
+    canaries_change_nothing(log, tmp_path, honest)
+
+
+def test_a_pipeline_that_peeks_is_caught(log: EventLog, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        canaries_change_nothing(log, tmp_path, peeking)
+
+
+Labeller = Callable[
+    [NDArray[np.int64], NDArray[np.int64], labels.WindowRule], NDArray[np.int64]
+]
+
+
+def coin(
+    next_purchase: NDArray[np.int64], time: NDArray[np.int64], rule: labels.WindowRule
+) -> NDArray[np.int64]:
+    """Labels that mean nothing, the same for the same row."""
+    return np.random.default_rng(len(time)).integers(0, 2, len(time))
+
+
+def telling(
+    next_purchase: NDArray[np.int64], time: NDArray[np.int64], rule: labels.WindowRule
+) -> NDArray[np.int64]:
+    """The mutant: labels that the inputs give away, here by whether a purchase comes at all."""
+    return (next_purchase - time < 14 * MICROSECONDS_PER_DAY).astype(np.int64)
+
+
+def trained(data: JourneyDataModule, tasks: dict[str, Task]) -> dict[str, Predictor]:
+    """A small network after a few epochs of dense training, and a logistic regression."""
+    store = data.store
+    torch.manual_seed(0)
+    model = JourneyModel(
+        GRUEncoder(store.spec, d_model=16, dropout=0.0),
+        {name: BinaryHead(16, store.spec, hidden=16) for name in tasks},
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for epoch in range(4):
+        training = data.training_set(epoch)
+        for i in range(len(training)):
+            batch = training[i]
+            states = model.encode(batch.journeys).states
+            target = batch.targets["purchase"]
+            logits = model.logits(states, batch.journeys.time, "purchase", target.points)
+            optimizer.zero_grad()
+            tasks["purchase"].loss(logits, target.label, target.weight).backward()
+            optimizer.step()
+    logistic = RfmLogistic(store.spec)
+    logistic.fit(store.events, data.tables("train"))
+    return {
+        "gru": DeepPredictor(model, tasks, store.events, store.spec, tokens=4_000),
+        "rfm_logistic": BaselinePredictor(logistic, store.events),
+    }
+
+
+def shuffled_labels_are_not_predicted(
+    log: EventLog, folder: Path, labeller: Labeller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "_window_label", labeller)
+    data = encoded(log, folder / "store")
+    tables = data.tables("test")
+    label = tables["purchase"].label
+    n_one = int(label.sum())
+    n_zero = len(label) - n_one
+    # Standard error of the AUROC of scores that know nothing (Hanley and McNeil, 1982).
+    error = np.sqrt((len(label) + 1) / (12 * n_one * n_zero))
+    for predictor in trained(data, TASKS).values():
+        auroc = binary_metrics(label, predictor.predict(tables)["purchase"])["auroc"]
+        assert abs(auroc - 0.5) < 4 * error
+
+
+def test_shuffled_labels_give_an_auroc_of_one_half(
+    log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shuffled_labels_are_not_predicted(log, tmp_path, coin, monkeypatch)
+
+
+def test_labels_that_the_inputs_tell_are_noticed(
+    log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AssertionError):
+        shuffled_labels_are_not_predicted(log, tmp_path, telling, monkeypatch)
