@@ -22,7 +22,7 @@ from seqmarket.training.config import RunConfig, parse_config
 CONFIG_NAME = "config"
 _OVERLAY = re.compile(r"^\++(?=(experiment|debug)=)")
 _OVERRIDE = re.compile(r"^(~|[^-].*=)")
-_CHOICE = re.compile(r"^[\w/@.]+=\w+$")
+_CHOICE = re.compile(r"^(\w+)(@[\w.]+)?=\w+$")
 
 
 def config_dir() -> Path:
@@ -94,7 +94,8 @@ def _known_keys(overrides: Sequence[str]) -> list[str]:
     search = (
         [f"hydra.searchpath=[file://{Path(own.config_dir).resolve()}]"] if own.config_dir else []
     )
-    choices = [item for item in rest if _CHOICE.match(item)]
+    matches = [match for match in map(_CHOICE.match, rest) if match]
+    choices = [match[0] for match in matches if (config_dir() / match[1]).is_dir()]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for chosen in (choices, []):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any, cast
 
 from seqmarket.cli.arguments import RUN_HELP, parse_arguments
-from seqmarket.cli.compose import load_config, load_plain
+from seqmarket.cli.compose import load_config
 from seqmarket.data.settings import as_utc
 from seqmarket.errors import SeqmarketError
-from seqmarket.training.config import DataConfig, RunConfig, parse_config
+from seqmarket.training.config import DataConfig, parse_config
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     from seqmarket.training.scoring import score_customers, write_scores
 
     trained = load_trained(find_model(options.run, config.paths, config.tracking))
-    data = _data_config(trained.config, changes)
+    data = _data_config(trained.plain_config, changes)
     source = build(data.source, prefix="data.")
     event_log = source.read(data.validation, config.paths.cache_dir / "quarantine")
     as_of = event_log.observed_until if options.as_of is None else _moment(options.as_of)
@@ -50,17 +51,14 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{message}: {options.output}")
 
 
-def _data_config(trained: RunConfig, changes: Sequence[str]) -> DataConfig:
+def _data_config(trained: Mapping[str, Any], changes: Sequence[str]) -> DataConfig:
     """The run's own log, with changed keys, or a log of another kind (`data=...`)."""
     if any(change.startswith("data=") for change in changes):
         return load_config(changes).data
     from omegaconf import OmegaConf
 
-    plain = trained.model_dump(mode="json", by_alias=True)["data"]
-    own = {**plain.pop("options"), **plain}
-    changed = OmegaConf.merge({"data": own}, OmegaConf.from_dotlist(list(changes)))
-    whole = {**load_plain([]), **OmegaConf.to_container(changed)}  # type: ignore[dict-item]
-    return parse_config(whole).data
+    changed = OmegaConf.merge(dict(trained), OmegaConf.from_dotlist(list(changes)))
+    return parse_config(cast(dict[str, Any], OmegaConf.to_container(changed))).data
 
 
 def _moment(text: str) -> datetime:

@@ -92,6 +92,10 @@ def _train(config: DictConfig, *, sweep: bool) -> object:
     if sweep:
         _refuse_distributed(typed.trainer)
 
+    from seqmarket.training.instantiate import check_components
+
+    check_components(typed)
+
     from seqmarket.training.run import run
 
     return run(

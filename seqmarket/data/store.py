@@ -121,14 +121,15 @@ def open_store(path: Path) -> SequenceStore:
     try:
         manifest: dict[str, str] = json.loads((path / "manifest.json").read_text())
         damaged = [name for name, digest in manifest.items() if _sha256(path / name) != digest]
+        if damaged:
+            raise _damaged(path, f"{damaged[0]} is not the file that was written")
+        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        about = json.loads((path / "about.json").read_text())
+        report = json.loads((path / _REPORT).read_text())
+        folds = path / "customer_fold.npy"
+        customer_fold = np.load(folds) if folds.exists() else None
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
-    if damaged:
-        raise _damaged(path, f"{damaged[0]} is not the file that was written")
-    arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    about = json.loads((path / "about.json").read_text())
-    folds = path / "customer_fold.npy"
-    customer_fold = np.load(folds) if folds.exists() else None
     return SequenceStore(
         path=path,
         name=about["name"],
@@ -137,7 +138,7 @@ def open_store(path: Path) -> SequenceStore:
         split=Split.from_dict(about["split"], customer_fold),
         observed_until=about["observed_until"],
         fingerprint=_fingerprint(manifest),
-        report=json.loads((path / _REPORT).read_text()),
+        report=report,
     )
 
 

@@ -71,6 +71,7 @@ class TrainedModel:
         model: Encoder and heads; None where the run's own model is a baseline.
         spec: What the model was built for.
         config: The run's configuration.
+        plain_config: The same, as it was composed.
         tasks: Its tasks.
         calibrations: The correction of each task; empty for a checkpoint of a run's middle.
         store_fingerprint: The data it was trained on.
@@ -79,6 +80,7 @@ class TrainedModel:
     model: JourneyModel | None
     spec: SequenceSpec
     config: RunConfig
+    plain_config: Mapping[str, Any]
     tasks: Mapping[str, Task]
     calibrations: Mapping[str, Calibration]
     store_fingerprint: str
@@ -138,6 +140,7 @@ def load_trained(path: Path) -> TrainedModel:
         model=model,
         spec=spec,
         config=config,
+        plain_config=facts["config"],
         tasks=tasks,
         calibrations={n: calibration_from_dict(c) for n, c in facts["calibrations"].items()},
         store_fingerprint=facts["store_fingerprint"],

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_c
 from typing_extensions import TypedDict
 
 from seqmarket.errors import SeqmarketError, did_you_mean
-from seqmarket.training.config import ComponentConfig
+from seqmarket.training.config import ComponentConfig, RunConfig
 from seqmarket.training.config_errors import explain
 
 ALLOWED_PACKAGES = ("seqmarket", "torch", "pytorch_lightning")
@@ -88,6 +88,25 @@ def build(component: ComponentConfig, *args: Any, prefix: str = "", **extra: Any
             raise
         # Other libraries report a bad option, such as a negative learning rate, like this.
         raise SeqmarketError(f"{error}", where=f"{prefix}* of {component.target}") from error
+
+
+def check_components(config: RunConfig) -> None:
+    """Checks the options of every class that a run will build, before any data is read.
+
+    Raises:
+        SeqmarketError: As `build` does.
+    """
+    for component, n_args, prefix in [
+        (config.data.source, 0, "data."),
+        (config.model, 1, "model."),
+        *((item, 1, f"baselines.{name}.") for name, item in config.baselines.items()),
+        (config.training.optimizer, 1, "training.optimizer."),
+    ]:
+        target = resolve_target(component.target)
+        if issubclass(target, BaseModel):
+            build(component, prefix=prefix)
+        else:
+            _checked(target, component.options, n_args, set(), prefix)
 
 
 def _checked(

@@ -42,8 +42,8 @@ class Task:
     def as_of(self, cutoff_every: timedelta) -> str:
         """When the task is asked, in words, for the model card."""
         if self.rule is None:
-            return "right after each event whose successor lies in the period"
-        return f"every {_in_words(cutoff_every)}, from the events up to then"
+            return "Asked right after each event whose successor lies in the period"
+        return f"Asked every {_in_words(cutoff_every)}, from the events up to then"
 
     def make_head(self, spec: SequenceSpec, d_model: int, hidden: int, dropout: float) -> nn.Module:
         """The head of a deep model for this task."""

@@ -36,7 +36,9 @@ def test_arrays_hold_the_log_in_its_order(log: EventLog, tmp_path: Path) -> None
     store = store_of(log, tmp_path / "store")
     frame = log.frame.collect()
     assert store.events.n_events == frame.height
-    assert store.customer_ids().to_list() == frame["customer_id"].unique(maintain_order=True).to_list()
+    assert (
+        store.customer_ids().to_list() == frame["customer_id"].unique(maintain_order=True).to_list()
+    )
     assert (store.events.time == frame["time"].to_physical().to_numpy()).all()
     names = np.array(["", "?", *store.spec.channel.categories])
     known = store.events.channel > UNK

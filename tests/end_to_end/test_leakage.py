@@ -135,9 +135,7 @@ def test_a_pipeline_that_peeks_is_caught(log: EventLog, tmp_path: Path) -> None:
         canaries_change_nothing(log, tmp_path, peeking)
 
 
-Labeller = Callable[
-    [NDArray[np.int64], NDArray[np.int64], labels.WindowRule], NDArray[np.int64]
-]
+Labeller = Callable[[NDArray[np.int64], NDArray[np.int64], labels.WindowRule], NDArray[np.int64]]
 
 
 def coin(

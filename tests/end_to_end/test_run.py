@@ -97,7 +97,9 @@ def test_the_same_command_twice_gives_the_same_bits(runner: Runner, tmp_path: Pa
     )
     assert "customer_id" not in predictions.columns
     assert set(predictions["model"]) == {"gru", "majority", "repeat_last", "rfm_logistic"}
-    rows = predictions.group_by("task", "model").len().group_by("task").agg(pl.col("len").n_unique())
+    rows = (
+        predictions.group_by("task", "model").len().group_by("task").agg(pl.col("len").n_unique())
+    )
     assert (rows["len"] == 1).all()  # every model on the same rows
 
 

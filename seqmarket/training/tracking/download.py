@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from seqmarket.errors import SeqmarketError
-from seqmarket.training.tracking.connection import reason, without_credentials
+from seqmarket.training.tracking.connection import (
+    is_remote,
+    load_mlflow,
+    reason,
+    without_credentials,
+)
 from seqmarket.training.tracking.database import resolve_uri
 from seqmarket.training.tracking.settings import TrackingSettings
 
@@ -22,10 +27,11 @@ def download_artifact(settings: TrackingSettings, run_id: str, artifact: str, fo
     Raises:
         SeqmarketError: If there is no such run or artifact, or MLflow does not answer.
     """
+    uri = resolve_uri(settings.uri, Path(settings.root))
+    load_mlflow(database=not is_remote(uri))
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    uri = resolve_uri(settings.uri, Path(settings.root))
     try:
         return Path(MlflowClient(uri).download_artifacts(run_id, artifact, str(folder)))
     except (MlflowException, OSError) as error:

@@ -42,6 +42,7 @@ def test_an_installed_package_has_no_commit_though_it_lies_in_a_repository(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed = checkout / "venv" / "site-packages" / "seqmarket" / "__init__.py"
+    installed.parent.mkdir(parents=True)
     monkeypatch.setattr(seqmarket, "__file__", str(installed))
     assert not any("git" in name for name in environment_tags())
 

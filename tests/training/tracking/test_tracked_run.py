@@ -13,6 +13,7 @@ import pytest
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.tracking.ending import RunKilled
+from seqmarket.training.tracking.mirror import MlflowMirror
 from seqmarket.training.tracking.owner import Owner
 from seqmarket.training.tracking.record import RunRecord
 from seqmarket.training.tracking.settings import TrackingSettings
@@ -150,6 +151,22 @@ def test_sigterm_raises_in_the_run_and_is_given_back_after_it(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_run_that_is_interrupted_while_it_opens_is_closed(
+    settings: TrackingSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: MlflowMirror) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGTERM)
+    run = _open(settings, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowMirror, "reap", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run.__enter__()
+    assert run.record.status == "KILLED"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_a_run_may_be_opened_outside_the_main_thread(
     settings: TrackingSettings, tmp_path: Path
 ) -> None:
@@ -256,8 +273,19 @@ def test_a_new_run_in_a_used_directory_keeps_the_old_record(
 
 
 def test_more_and_longer_values_than_one_batch_may_hold(
-    settings: TrackingSettings, client: Any, tmp_path: Path
+    settings: TrackingSettings, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from mlflow import MlflowClient
+
+    largest: dict[str, int] = {}
+    log_batch = MlflowClient.log_batch
+
+    def measured(self: Any, run_id: str, **entities: Any) -> None:
+        for kind in ("metrics", "params", "tags"):
+            largest[kind] = max(largest.get(kind, 0), len(entities.get(kind, ())))
+        log_batch(self, run_id, **entities)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", measured)
     with _open(settings, tmp_path / "run") as run:
         run.log_params({f"p{i}": i for i in range(250)})
         run.log_params({"long": "x" * 7000})
@@ -265,6 +293,7 @@ def test_more_and_longer_values_than_one_batch_may_hold(
         run.set_tags({"long": "y" * 9000})
         run.log_metrics({f"m{i}": i for i in range(2500)})
 
+    assert largest == {"metrics": 1000, "params": 100, "tags": 100}
     seen = client.get_run(run.run_id)
     assert len(seen.data.params) == 251
     assert seen.data.params["long"].endswith("[cut: 7000 characters in all]")
