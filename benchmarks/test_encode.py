@@ -52,7 +52,9 @@ def test_polars_sort_with_offsets(benchmark: BenchmarkFixture, file: Path) -> No
 def test_pandas_groupby(benchmark: BenchmarkFixture, file: Path) -> None:
     def encode() -> int:
         frame = pl.read_parquet(file).to_pandas().sort_values(["customer_id", "time"])
-        return len({name: part["channel"].to_numpy() for name, part in frame.groupby("customer_id")})
+        return len(
+            {name: part["channel"].to_numpy() for name, part in frame.groupby("customer_id")}
+        )
 
     benchmark.pedantic(encode, rounds=5)
     rate(benchmark, pl.read_parquet(file).height)

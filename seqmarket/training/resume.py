@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import RunConfig, config_digest
 
-RUN_FILE = "run.json"
+SETTINGS_FILE = "settings.json"
 CHECKPOINTS = "checkpoints"
 
 
@@ -66,20 +66,12 @@ def remember(start: StartingPoint, plain: Mapping[str, Any]) -> None:
     """Leaves in the run's folder what a later `ckpt_path=last` recognises it by."""
     start.run_dir.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"config_digest": config_digest(plain)})
-    (start.run_dir / RUN_FILE).write_text(content)
+    (start.run_dir / SETTINGS_FILE).write_text(content)
 
 
-def newest_run_dir(output_dir: Path) -> Path | None:
-    """The folder of the run that was started last, if there is any."""
-    found = sorted(output_dir.rglob(RUN_FILE), key=lambda file: file.stat().st_mtime_ns)
-    return found[-1].parent if found else None
-
-
-def _newest_run(
-    output_dir: Path, digest: str, checkpoint: Literal["last.ckpt", "best.ckpt"] | str
-) -> Path | None:
+def _newest_run(output_dir: Path, digest: str, checkpoint: str) -> Path | None:
     found = sorted(
-        output_dir.rglob(RUN_FILE), key=lambda file: file.stat().st_mtime_ns, reverse=True
+        output_dir.rglob(SETTINGS_FILE), key=lambda file: file.stat().st_mtime_ns, reverse=True
     )
     for file in found:
         same = json.loads(file.read_text()).get("config_digest") == digest
