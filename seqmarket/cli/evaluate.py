@@ -30,11 +30,14 @@ def main(arguments: Sequence[str]) -> None:
     config = load_config(overrides)
 
     from seqmarket.training.locate import find_model
+
+    model_file = find_model(options.run, config.paths, config.tracking)
+
     from seqmarket.training.scoring import evaluate_run
     from seqmarket.training.summary import print_summary, to_rows
 
-    model_file = find_model(options.run, config.paths, config.tracking)
     results = evaluate_run(model_file, options.fold, with_baselines=not options.no_baselines)
     print_summary(results)
     if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(to_rows(results), indent=1))

@@ -33,12 +33,15 @@ def main(arguments: Sequence[str]) -> None:
     changes = [item for item in overrides if item.lstrip("+~").startswith("data")]
     config = load_config([item for item in overrides if item not in changes])
 
+    from seqmarket.training.locate import find_model
+
+    model_file = find_model(options.run, config.paths, config.tracking)
+
     from seqmarket.training.checkpoint import load_trained
     from seqmarket.training.instantiate import build
-    from seqmarket.training.locate import find_model
     from seqmarket.training.scoring import score_customers, write_scores
 
-    trained = load_trained(find_model(options.run, config.paths, config.tracking))
+    trained = load_trained(model_file)
     data = _data_config(trained.plain_config, changes)
     source = build(data.source, prefix="data.")
     event_log = source.read(data.validation, config.paths.cache_dir / "quarantine")

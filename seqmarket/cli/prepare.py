@@ -36,8 +36,10 @@ def main(arguments: Sequence[str]) -> None:
     data = make_datamodule(config, store, make_tasks(config.task))
     for fold in store.split.periods:
         for name, table in data.tables(fold).items():
-            rate = f", {table.label.mean():.1%} positive" if table.kind == "binary" else ""
+            binary = table.kind == "binary" and len(table) > 0
+            rate = f", {table.label.mean():.1%} positive" if binary else ""
             console.print(f"{fold:<11}{name:<14}{len(table):>9,} rows{rate}", highlight=False)
     console.print(f"encoded store: {store.path}", soft_wrap=True, highlight=False)
     if options.report:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(json.dumps(store.report, indent=1))

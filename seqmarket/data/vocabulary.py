@@ -59,8 +59,10 @@ def fit_scaling(name: str, training: pl.Series) -> NumericFeature:
     if not len(values):
         return NumericFeature(name, 0.0, 1.0, has_missing=True)
     low, center, high = (float(q) for q in np.quantile(values, [0.25, 0.5, 0.75]))
-    # Counts often have a zero interquartile range; their spread is then the standard deviation.
-    scale = (high - low) / 1.349 or float(values.std()) or 1.0
+    # Counts often have a zero interquartile range; their spread is then the standard deviation,
+    # which rounding makes a tiny number, not 0, where all values are the same.
+    deviation = float(values.std()) if np.ptp(values) > 0 else 0.0
+    scale = (high - low) / 1.349 or deviation or 1.0
     return NumericFeature(name, center, scale, has_missing)
 
 

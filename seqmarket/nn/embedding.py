@@ -5,8 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from seqmarket.nn.pace import FadingCounts
 from seqmarket.nn.time_encoding import TimeEncoding
 from seqmarket.schema import PAD, UNK, CategoricalFeature, JourneyBatch, SequenceSpec
+
+N_KINDS = 8
+"""Kinds of events whose fading counts every event is shown with."""
 
 
 class CategoricalSum(nn.Module):
@@ -36,7 +40,7 @@ class CategoricalSum(nn.Module):
 
 
 class EventEmbedding(nn.Module):
-    """Channel, type, further features, time and the customer's attributes of each event.
+    """Channel, type, features, time, pace so far and the customer's attributes of each event.
 
     Whatever stands in padded slots, NaN and ids out of range included, is never read.
 
@@ -64,6 +68,8 @@ class EventEmbedding(nn.Module):
             if spec.n_static_features
             else None
         )
+        self.pace = FadingCounts(spec, d_model, N_KINDS)
+        self.counts = nn.Linear(self.pace.width, d_model)
         self.norm = nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(dropout)
 
@@ -78,4 +84,5 @@ class EventEmbedding(nn.Module):
             x = x + self.customer(batch.static_categorical).unsqueeze(1)
         if self.customer_numeric is not None:
             x = x + self.customer_numeric(batch.static_features).unsqueeze(1)
+        x = x + self.counts(self.pace(x, batch))
         return self.dropout(self.norm(x))  # type: ignore[no-any-return]

@@ -170,6 +170,8 @@ class TrainingConfig(Settings):
         final_lr_fraction: What is left of the learning rate at the last step, after cosine decay.
         gradient_clip: Largest norm of the gradient.
         patience: Epochs without a better validation loss before the fit stops.
+        ema_decay: Of the running average of the weights that is evaluated and kept; null: the
+            last step's weights are.
         calibrate: Whether probabilities are calibrated on the validation period.
         threads: Of torch; null: left to torch.
         num_workers: Processes that load batches.
@@ -186,6 +188,7 @@ class TrainingConfig(Settings):
     final_lr_fraction: float = Field(0.05, ge=0, le=1)
     gradient_clip: float = Field(1.0, gt=0)
     patience: int = Field(5, ge=1)
+    ema_decay: float | None = Field(0.998, gt=0, lt=1)
     calibrate: bool = True
     threads: int | None = Field(None, ge=1)
     num_workers: int = Field(0, ge=0)

@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    RichProgressBar,
+    WeightAveraging,
+)
 
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.nn.journey_model import JourneyModel
@@ -53,6 +59,21 @@ class Fitted:
     seconds: float
     events_per_second: float
     is_global_zero: bool
+
+
+def growing_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:
+    """An exponential moving average that forgets the first, untrained weights quickly.
+
+    Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992), for
+    the average; the decay grows as ``(1 + n) / (10 + n)`` up to the given one, so that short fits
+    are averaged over fewer steps.
+    """
+
+    def average(averaged: Tensor, current: Tensor, n_averaged: int | Tensor) -> Tensor:
+        n = float(n_averaged)
+        return torch.lerp(current, averaged, min(decay, (1 + n) / (10 + n)))
+
+    return average
 
 
 class EpochReport(Callback):
@@ -146,6 +167,9 @@ def fit(
         epochs,
         best,
     ]
+    if config.training.ema_decay is not None:
+        average = growing_average(config.training.ema_decay)
+        callbacks.insert(0, WeightAveraging(use_buffers=False, avg_fn=average))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
     trainer = Trainer(

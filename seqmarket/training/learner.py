@@ -93,7 +93,10 @@ class JourneyLearner(LightningModule):
             rows = float(len(target.label))
             loss = task.loss(logits, target.label, target.weight)
             self._losses[name].update(loss, rows)
-            self._metrics[name].update(logits, target.label)
+            # Left to torchmetrics, a batch whose logits all lie in [0, 1] would pass for one of
+            # probabilities, and be mixed with batches that do not.
+            answer = logits.sigmoid() if task.kind == "binary" else logits
+            self._metrics[name].update(answer, target.label)
 
     def on_validation_epoch_end(self) -> None:
         """Logs each task's metrics, and their weighted loss, by which the best epoch is chosen."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -44,6 +46,7 @@ def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path
             )
         return found[-1]
     folder = Path(tempfile.mkdtemp(prefix="seqmarket-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return download_artifact(tracking, run, f"{CHECKPOINTS}/{MODEL_FILE}", folder)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.encoding import customers_of, encode_events, static_frame
 from seqmarket.data.event_log import EventLog
 from seqmarket.data.labels import Neighbours
@@ -60,17 +61,9 @@ def evaluate_run(model_file: Path, fold: Fold, *, with_baselines: bool) -> list[
     """
     trained = load_trained(model_file)
     config = trained.config
-    store = open_data(config)
-    if store.fingerprint != trained.store_fingerprint:
-        raise SeqmarketError(
-            "the log has changed since this run was trained, so its folds are other ones",
-            where=f"{model_file}: trained on {trained.store_fingerprint[:12]}, "
-            f"found {store.fingerprint[:12]}",
-            fix="restore the log, or train again",
-        )
-    data = make_datamodule(config, store, trained.tasks)
+    data = _own_data(trained)
     own = model_name(config.model)
-    models: dict[str, Predictor] = {own: _predictor(trained, store.events)}
+    models: dict[str, Predictor] = {own: _predictor(trained, data.store.events, data)}
     validation = data.tables("validation")
     for other, component in config.baselines.items() if with_baselines else ():
         if other != own:
@@ -100,7 +93,8 @@ def score_customers(trained: TrainedModel, event_log: EventLog, as_of: datetime)
         channel the likeliest one, and a probability for each.
 
     Raises:
-        SeqmarketError: If a feature is missing, or no customer has an event by then.
+        SeqmarketError: If a feature is missing, no customer has an event by then, or the model
+            is a baseline and the log that it is fitted on again has changed.
     """
     _check_features(event_log, trained.spec)
     frame = event_log.frame.filter(pl.col("time") <= as_of).collect()
@@ -143,13 +137,27 @@ def write_scores(scores: Scores, path: Path) -> None:
         building.unlink(missing_ok=True)
 
 
-def _predictor(trained: TrainedModel, events: EventArrays) -> CalibratedPredictor:
+def _own_data(trained: TrainedModel) -> JourneyDataModule:
+    """The log of the run, as it was when the run was trained."""
+    store = open_data(trained.config)
+    if store.fingerprint != trained.store_fingerprint:
+        raise SeqmarketError(
+            "the log has changed since this run was trained",
+            where=f"the run's data: trained on {trained.store_fingerprint[:12]}, "
+            f"found {store.fingerprint[:12]}",
+            fix="restore the log, or train again",
+        )
+    return make_datamodule(trained.config, store, trained.tasks)
+
+
+def _predictor(
+    trained: TrainedModel, events: EventArrays, data: JourneyDataModule | None = None
+) -> CalibratedPredictor:
     config = trained.config
     predictor: Predictor
     if trained.model is None:
         # A baseline has no file of its own: it is fitted again, on the log of its run.
-        data = make_datamodule(config, open_data(config), trained.tasks)
-        fitted = fit_baseline(config.model, data, "model.")
+        fitted = fit_baseline(config.model, data or _own_data(trained), "model.")
         predictor = BaselinePredictor(fitted.baseline, events)
     else:
         tokens = config.training.eval_tokens

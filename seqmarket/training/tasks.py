@@ -136,4 +136,5 @@ def _window(name: str, config: PurchaseTask | ChurnTask | None, purchase_means: 
 
 def _in_words(duration: timedelta) -> str:
     days = duration / timedelta(days=1)
-    return f"{days:g} days" if days >= 1 else f"{days * 24:g} hours"
+    count, unit = (days, "day") if days >= 1 else (days * 24, "hour")
+    return f"{count:g} {unit}" if count == 1 else f"{count:g} {unit}s"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -195,8 +194,7 @@ print("CODE", code, "LOADED", loaded)
 """
 
 
-def in_a_process(arguments: list[str], folder: Path) -> tuple[str, float]:
-    started = time.perf_counter()
+def in_a_process(arguments: list[str], folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-c", CHECK.replace("{arguments}", repr(arguments))],
         cwd=folder,
@@ -206,18 +204,16 @@ def in_a_process(arguments: list[str], folder: Path) -> tuple[str, float]:
         timeout=60,
         check=True,
     )
-    return done.stdout, time.perf_counter() - started
+    return done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["--help"], 0), (["--cfg", "job"], 0), (["model=transfomer"], 2)]
 )
-def test_answers_fast_without_heavy_libraries(
+def test_answers_without_loading_heavy_libraries(
     arguments: list[str], code: int, tmp_path: Path
 ) -> None:
-    out, seconds = in_a_process(arguments, tmp_path)
-    assert f"CODE {code} LOADED []" in out
-    assert seconds < 3
+    assert f"CODE {code} LOADED []" in in_a_process(arguments, tmp_path)
 
 
 def test_python_train_py_help(tmp_path: Path) -> None:
@@ -238,4 +234,4 @@ def test_heavy_import_check_catches_one(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setitem(
         globals(), "CHECK", CHECK.replace("import sys\n", "import sys, polars\n", 1)
     )
-    assert "LOADED ['polars']" in in_a_process(["--help"], tmp_path)[0]
+    assert "LOADED ['polars']" in in_a_process(["--help"], tmp_path)

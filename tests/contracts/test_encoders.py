@@ -165,9 +165,8 @@ def check_script(build: Build, spec: SequenceSpec, journeys: Journeys) -> None:
     """Scripted, saved and loaded, it gives the same at any B and T, with attention or without."""
     encoder = built(build, spec)
     with warnings.catch_warnings():
-        # TorchScript is deprecated, and still what the serving side takes.
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=FutureWarning)
+        # Deprecated (a FutureWarning in later releases), and still what the serving side takes.
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         buffer = io.BytesIO()
         torch.jit.save(torch.jit.script(encoder), buffer)
         loaded = torch.jit.load(io.BytesIO(buffer.getvalue()))
@@ -318,7 +317,8 @@ class BatchNormed(Mutant):
 
 class Detached(Mutant):
     def states(self, x: Tensor, batch: JourneyBatch) -> Tensor:
-        return self.rnn(torch.cat([x[:, :1].detach(), x[:, 1:]], dim=1))[0]
+        features = torch.cat([batch.features[:, :1].detach(), batch.features[:, 1:]], dim=1)
+        return self.rnn(self.embedding(batch._replace(features=features)))[0]
 
 
 class UnusedParameter(Mutant):

@@ -11,8 +11,10 @@ from seqmarket.training.tracking.connection import (
     reason,
     without_credentials,
 )
-from seqmarket.training.tracking.database import resolve_uri
+from seqmarket.training.tracking.database import database_file, resolve_uri
 from seqmarket.training.tracking.settings import TrackingSettings
+
+_FIX = "name a run's folder, a checkpoint file, 'last', or set tracking.uri=..."
 
 
 def download_artifact(settings: TrackingSettings, run_id: str, artifact: str, folder: Path) -> Path:
@@ -28,6 +30,11 @@ def download_artifact(settings: TrackingSettings, run_id: str, artifact: str, fo
         SeqmarketError: If there is no such run or artifact, or MLflow does not answer.
     """
     uri = resolve_uri(settings.uri, Path(settings.root))
+    if not is_remote(uri) and not database_file(uri).is_file():
+        # MLflow would make a new database, only to find nothing in it.
+        raise SeqmarketError(
+            f"no run '{run_id}', and no MLflow database to look in", where=uri, fix=_FIX
+        )
     load_mlflow(database=not is_remote(uri))
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -38,5 +45,5 @@ def download_artifact(settings: TrackingSettings, run_id: str, artifact: str, fo
         raise SeqmarketError(
             f"no run '{run_id}' with the artifact {artifact} ({reason(error, uri)})",
             where=without_credentials(uri),
-            fix="name a run's folder, a checkpoint file, 'last', or set tracking.uri=...",
+            fix=_FIX,
         ) from error

@@ -1,0 +1,66 @@
+"""How often, lately: counts of what happened, fading with time.
+
+A softmax attends in shares, and a share cannot say how many. Here every event adds to several
+counters, which fade exponentially between events, as the intensity of a Hawkes process does
+(Hawkes, "Spectra of some self-exciting and mutually exciting point processes", 1971); at each event
+the network reads their logarithms. They are a marketer's recency and frequency windows, learned.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from seqmarket.nn.time_encoding import SECOND, days_since_first
+from seqmarket.schema import JourneyBatch, SequenceSpec
+
+MEMORIES = (7.0, 28.0, 112.0)
+"""Days after which a count has faded to 1 / e; ten times the log's median gap joins them."""
+
+
+class FadingCounts(nn.Module):
+    """Fading counts of learned kinds of events.
+
+    Time and memory grow with the square of T, as those of attention do.
+
+    Attributes:
+        width: Number of values per event.
+    """
+
+    memories: Tensor
+
+    def __init__(self, spec: SequenceSpec, d_model: int, n_kinds: int) -> None:
+        """Builds it.
+
+        Args:
+            spec: For the pace of the log.
+            d_model: D, width of the event embeddings that decide what an event counts as.
+            n_kinds: Number of kinds; each has a counter per memory.
+        """
+        super().__init__()
+        memories = sorted({max(10.0 * spec.time_scale, SECOND), *MEMORIES})
+        self.register_buffer(
+            "memories", torch.tensor(memories, dtype=torch.float64), persistent=False
+        )
+        self.kinds = nn.Linear(d_model, n_kinds)
+        self.width = len(memories) * n_kinds
+
+    def forward(self, x: Tensor, batch: JourneyBatch) -> Tensor:
+        """Counts, at each event, it and the events before it.
+
+        Args:
+            x: (B, T, D) event embeddings.
+            batch: The batch they are of.
+
+        Returns:
+            (B, T, width) float32, logarithms of one plus the counts.
+        """
+        weight = softplus(self.kinds(x)) * batch.mask.unsqueeze(-1)  # (B, T, kinds)
+        days = days_since_first(batch.time, batch.mask)  # (B, T)
+        # Only padding comes before an event that precedes it; its rows are not read.
+        since = (days.unsqueeze(2) - days.unsqueeze(1)).clamp(min=0.0)  # (B, T, T)
+        ahead = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).triu(1)
+        counts: list[Tensor] = []
+        for memory in self.memories.unbind(0):
+            fade = torch.exp(-since / memory).to(x.dtype).masked_fill(ahead, 0.0)  # (B, T, T)
+            counts.append(torch.log1p(fade @ weight))
+        return torch.cat(counts, dim=-1)

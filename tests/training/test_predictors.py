@@ -1,0 +1,219 @@
+"""Any model, asked the same way: rows in the order of the table, probabilities calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from seqmarket.data.batch import TaskBatch
+from seqmarket.data.datamodule import EvaluationSet, JourneyDataModule
+from seqmarket.data.store import SequenceStore
+from seqmarket.metrics.calibration import PlattScaling, TemperatureScaling
+from seqmarket.models.gru import GRUEncoder
+from seqmarket.models.majority import Majority
+from seqmarket.models.rfm_logistic import RfmLogistic
+from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.schema import EventArrays, LabelTable, TaskKind
+from seqmarket.training import predictors
+from seqmarket.training.predictors import (
+    BaselinePredictor,
+    CalibratedPredictor,
+    DeepPredictor,
+    Predictions,
+    Predictor,
+    Tables,
+    calibrations_of,
+    to_device,
+)
+from seqmarket.training.tasks import Task
+
+
+@pytest.fixture(scope="module")
+def model(tasks: Mapping[str, Task], store: SequenceStore) -> JourneyModel:
+    torch.manual_seed(2)
+    spec = store.spec
+    heads = {name: task.make_head(spec, 8, hidden=8, dropout=0.5) for name, task in tasks.items()}
+    model = JourneyModel(GRUEncoder(spec, d_model=8, dropout=0.5), heads)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def deep(
+    model: JourneyModel, data: JourneyDataModule, tasks: Mapping[str, Task], tokens: int
+) -> DeepPredictor:
+    return DeepPredictor(model, tasks, data.store.events, data.store.spec, tokens=tokens)
+
+
+def one_by_one(
+    model: JourneyModel, data: JourneyDataModule, tasks: Mapping[str, Task]
+) -> Predictions:
+    """What the model says of the first test rows when each is asked alone."""
+    answers: Predictions = {}
+    predictor = deep(model, data, tasks, tokens=1)
+    for name, table in data.tables("test").items():
+        rows = [predictor.predict({name: table.take(np.array([i]))})[name] for i in range(20)]
+        answers[name] = np.concatenate(rows)
+    return answers
+
+
+def answers_in_table_order(
+    model: JourneyModel, data: JourneyDataModule, tasks: Mapping[str, Task], tokens: int
+) -> None:
+    expected = one_by_one(model, data, tasks)
+    mixed = np.random.default_rng(0).permutation(20)
+    tables = {name: table.take(mixed) for name, table in data.tables("test").items()}
+    for name, probability in deep(model, data, tasks, tokens).predict(tables).items():
+        assert probability == pytest.approx(expected[name][mixed], abs=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [50, 5_000])
+def test_rows_are_answered_in_their_order_whatever_the_batches(
+    model: JourneyModel, data: JourneyDataModule, tasks: Mapping[str, Task], tokens: int
+) -> None:
+    answers_in_table_order(model, data, tasks, tokens)
+
+
+class OrderOfBatches(EvaluationSet):
+    """The mutant: rows come back in the order in which the batches ask them."""
+
+    def __getitem__(self, index: int) -> TaskBatch:
+        batch = super().__getitem__(index)
+        targets = {
+            name: target._replace(table_row=target.table_row.sort().values)
+            for name, target in batch.targets.items()
+        }
+        return batch._replace(targets=targets)
+
+
+def test_rows_in_the_order_of_the_batches_are_noticed(
+    model: JourneyModel,
+    data: JourneyDataModule,
+    tasks: Mapping[str, Task],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mutant(events: EventArrays, tables: Tables, max_length: int, tokens: int) -> EvaluationSet:
+        kind = OrderOfBatches if any(len(t) > 1 for t in tables.values()) else EvaluationSet
+        return kind(events, tables, max_length, tokens)
+
+    monkeypatch.setattr(predictors, "EvaluationSet", mutant)
+    with pytest.raises(AssertionError):
+        answers_in_table_order(model, data, tasks, 5_000)
+
+
+def test_the_token_budget_changes_nothing(
+    model: JourneyModel, data: JourneyDataModule, tasks: Mapping[str, Task]
+) -> None:
+    tables = data.tables("test")
+    few = deep(model, data, tasks, 50).predict(tables)
+    many = deep(model, data, tasks, 5_000).predict(tables)
+    n = data.store.spec.n_channels
+    for name, table in tables.items():
+        shape = (len(table),) if table.kind == "binary" else (len(table), n)
+        assert few[name].shape == shape
+        assert few[name].dtype == np.float64
+        assert few[name] == pytest.approx(many[name], abs=1e-6)
+        assert few[name].std() > 0.01
+
+
+def test_dropout_is_off(
+    model: JourneyModel, data: JourneyDataModule, tasks: Mapping[str, Task]
+) -> None:
+    model.train()
+    tables = data.tables("test")
+    first = deep(model, data, tasks, 500).predict(tables)
+    second = deep(model, data, tasks, 500).predict(tables)
+    assert all((first[name] == second[name]).all() for name in tables)
+
+
+def test_a_table_without_rows_gets_an_answer_without_rows(
+    model: JourneyModel, data: JourneyDataModule, tasks: Mapping[str, Task]
+) -> None:
+    tables = data.tables("test")
+    nothing = tables["churn"].take(np.empty(0, dtype=np.int64))
+    answers = deep(model, data, tasks, 500).predict({**tables, "churn": nothing})
+    assert answers["churn"].shape == (0,)
+    assert len(answers["purchase"]) == len(tables["purchase"])
+
+
+def test_baselines_answer_their_kinds_only(data: JourneyDataModule) -> None:
+    tables = data.tables("train")
+    spec, events = data.store.spec, data.store.events
+    logistic, majority = RfmLogistic(spec), Majority(spec)
+    logistic.fit(events, {name: tables[name] for name in ("purchase", "churn")})
+    majority.fit(events, tables)
+    test = data.tables("test")
+    assert set(BaselinePredictor(logistic, events).predict(test)) == {"purchase", "churn"}
+    every = BaselinePredictor(majority, events).predict(test)
+    assert set(every) == {"next_channel", "purchase", "churn"}
+    assert every["churn"] == pytest.approx(
+        (tables["churn"].label.sum() + 1) / (len(tables["churn"]) + 2)
+    )
+
+
+class Overconfident:
+    """Says what is true of half of the rows, and far too loudly."""
+
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary"})
+
+    def fit(self, events: EventArrays, tables: Mapping[str, LabelTable]) -> None:
+        """Nothing to learn."""
+
+    def predict(self, events: EventArrays, table: LabelTable) -> NDArray[np.float64]:
+        right = np.where(table.label == 1, 0.999, 0.001)
+        return np.where(np.arange(len(table)) % 2 == 0, right, 1 - table.label.mean())
+
+
+def log_loss(predictor: Predictor, table: LabelTable) -> float:
+    p = predictor.predict({table.task: table})[table.task]
+    return float(-np.log(np.where(table.label == 1, p, 1 - p)).mean())
+
+
+def test_calibration_corrects_task_by_task(data: JourneyDataModule) -> None:
+    raw = BaselinePredictor(Overconfident(), data.store.events)
+    validation = data.tables("validation")
+    calibrated = CalibratedPredictor.fit(raw, validation)
+    assert set(calibrated.calibrations) == {"purchase", "churn"}
+    assert calibrated.calibrations["purchase"] != calibrated.calibrations["churn"]
+    for name in ("purchase", "churn"):
+        assert log_loss(calibrated, validation[name]) < log_loss(raw, validation[name])
+        # Correction is fitted on the validation rows, and applied to any others.
+        before = raw.predict(data.tables("test"))[name]
+        after = calibrated.predict(data.tables("test"))[name]
+        fitted = PlattScaling.fit(raw.predict(validation)[name], validation[name].label)
+        assert after == pytest.approx(fitted.apply(before))
+
+
+def test_a_task_without_a_correction_stays_as_it_is(data: JourneyDataModule) -> None:
+    raw = BaselinePredictor(Overconfident(), data.store.events)
+    tables = data.tables("test")
+    partly = CalibratedPredictor(raw, {"churn": PlattScaling(2.0, 0.5)}).predict(tables)
+    assert (partly["purchase"] == raw.predict(tables)["purchase"]).all()
+    assert not np.allclose(partly["churn"], raw.predict(tables)["churn"])
+
+
+def test_corrections_as_plain_containers(data: JourneyDataModule) -> None:
+    raw = BaselinePredictor(Overconfident(), data.store.events)
+    assert calibrations_of(raw) == {}
+    both = CalibratedPredictor(
+        raw, {"churn": PlattScaling(2.0, 0.5), "next_channel": TemperatureScaling(1.5)}
+    )
+    assert calibrations_of(both) == {
+        "churn": {"method": "platt", "a": 2.0, "b": 0.5},
+        "next_channel": {"method": "temperature", "temperature": 1.5},
+    }
+
+
+def test_to_another_device_goes_everything_but_the_row_numbers(data: JourneyDataModule) -> None:
+    batch = EvaluationSet(data.store.events, data.tables("test"), 16, 500)[0]
+    assert to_device(batch, torch.device("cpu")) is batch
+    moved = to_device(batch, torch.device("meta"))
+    assert all(tensor.is_meta for tensor in moved.journeys)
+    for name, target in moved.targets.items():
+        assert all(tensor.is_meta for tensor in (*target.points, target.label, target.weight))
+        assert torch.equal(target.table_row, batch.targets[name].table_row)

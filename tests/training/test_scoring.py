@@ -1,0 +1,280 @@
+"""A trained run asked later: the same metrics again, and scores that know nothing of the future."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from seqmarket.data.event_log import EventLog
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.checkpoint import TrainedModel, load_trained
+from seqmarket.training.instantiate import build
+from seqmarket.training.results import TaskResult
+from seqmarket.training.run import open_data
+from seqmarket.training.scoring import (
+    Scores,
+    _own_data,
+    evaluate_run,
+    score_customers,
+    write_scores,
+)
+
+AS_OF = datetime(2024, 4, 1, tzinfo=UTC)  # some customers are lost by then, others yet to come
+
+
+@pytest.fixture(scope="module")
+def model(gru_run) -> TrainedModel:
+    return load_trained(gru_run.model_file)
+
+
+@pytest.fixture(scope="module")
+def log(model: TrainedModel) -> EventLog:
+    source = build(model.config.data.source)
+    read: EventLog = source.read(model.config.data.validation, Path("unused"))
+    return read
+
+
+@pytest.fixture(scope="module")
+def scores(model: TrainedModel, log: EventLog) -> Scores:
+    return score_customers(model, log, AS_OF)
+
+
+def estimates(results: list[TaskResult], fold: str, model: str) -> dict[str, float]:
+    return {
+        f"{fold}/{result.task}/{metric}": value.estimate
+        for result in results
+        for metric, value in result.models[model].items()
+    }
+
+
+def test_the_test_metrics_of_the_run_come_out_again(gru_run) -> None:
+    results = evaluate_run(gru_run.model_file, "test", with_baselines=True)
+    assert estimates(results, "test", "gru") == gru_run.metrics
+    assert set(results[1].models) == {"gru", "majority", "rfm_logistic"}
+    assert set(results[0].models) == {"gru", "majority", "repeat_last"}
+
+
+def test_another_fold_is_another_answer(gru_run) -> None:
+    results = evaluate_run(gru_run.model_file, "validation", with_baselines=False)
+    found = estimates(results, "test", "gru")
+    assert set(found) == set(gru_run.metrics)
+    assert all(found[name] != gru_run.metrics[name] for name in found)
+    assert all(set(result.models) == {"gru"} for result in results)
+    assert all(result.differences == {} for result in results)
+
+
+def test_a_checkpoint_of_the_middle_can_be_evaluated(gru_run) -> None:
+    best = gru_run.folder / "checkpoints" / "best.ckpt"
+    found = estimates(evaluate_run(best, "test", with_baselines=False), "test", "gru")
+    # The same weights before calibration: it keeps the order, and changes the probabilities.
+    assert found["test/churn/auroc"] == gru_run.metrics["test/churn/auroc"]
+    assert found["test/churn/log_loss"] != gru_run.metrics["test/churn/log_loss"]
+
+
+def test_a_baseline_is_fitted_again_with_the_same_outcome(logistic_run) -> None:
+    results = evaluate_run(logistic_run.model_file, "test", with_baselines=True)
+    assert estimates(results, "test", "rfm_logistic") == logistic_run.metrics
+    assert set(results[0].models) == {"rfm_logistic", "majority"}
+
+
+def test_a_changed_log_is_refused(
+    trained: Callable[..., Any], log: EventLog, tmp_path: Path
+) -> None:
+    """Also where a baseline, which has to be fitted again, is asked about another log."""
+    path = tmp_path / "log.parquet"
+    frame = log.frame.collect()
+    frame.write_parquet(path)
+    run = trained(
+        "model=majority", "data=files", f"data.path={path}", "task=churn", drop=("model.", "data")
+    )
+    before = evaluate_run(run.model_file, "test", with_baselines=False)
+    assert estimates(before, "test", "majority") == run.metrics
+    score_customers(load_trained(run.model_file), log, AS_OF)
+    frame.filter(pl.col("time") < frame["time"].max()).write_parquet(path)
+    with pytest.raises(SeqmarketError, match="log has changed since this run was trained"):
+        evaluate_run(run.model_file, "test", with_baselines=False)
+    with pytest.raises(SeqmarketError, match="log has changed since this run was trained"):
+        score_customers(load_trained(run.model_file), log, AS_OF)
+
+
+def test_one_row_per_customer_with_an_event_by_then(log: EventLog, scores: Scores) -> None:
+    known = log.frame.filter(pl.col("time") <= AS_OF).collect()
+    expected = known.group_by("customer_id", maintain_order=True).agg(
+        pl.lit(AS_OF).alias("prediction_time"),
+        pl.col("time").max().alias("last_event_time"),
+        pl.len().alias("events"),
+    )
+    table = scores.table
+    assert_frame_equal(table.select(expected.columns), expected, check_dtypes=False)
+    everybody = log.frame.select(pl.col("customer_id").n_unique()).collect().item()
+    assert scores.n_skipped == everybody - len(expected) > 0
+    assert table["prediction_time"].dtype == table["last_event_time"].dtype
+    assert table["last_event_time"].dtype == pl.Datetime("us", "UTC")
+
+
+def test_probabilities_are_such(model: TrainedModel, scores: Scores) -> None:
+    table = scores.table
+    for task in ("purchase", "churn"):
+        assert table[f"{task}_probability"].is_between(0, 1).all()
+        assert table[f"{task}_probability"].std() > 0
+    channels = model.spec.channel.categories
+    each = table.select(f"next_channel_probability_{channel}" for channel in channels).to_numpy()
+    assert each.sum(axis=1) == pytest.approx(1)
+    assert ((each > 0) & (each < 1)).all()
+    likeliest = np.array(channels)[each.argmax(axis=1)]
+    assert table["next_channel"].to_list() == likeliest.tolist()
+    assert len(table.columns) == 4 + 2 * 2 + 1 + len(channels)
+
+
+def test_whom_the_task_asks_about(log: EventLog, scores: Scores) -> None:
+    since = AS_OF - timedelta(days=56)
+    bought = (
+        log.frame.filter(
+            pl.col("time").is_between(since, AS_OF, closed="right"),
+            pl.col("event_type") == "purchase",
+        )
+        .collect()["customer_id"]
+        .unique()
+        .to_list()
+    )
+    asked = scores.table.filter("churn_asked")["customer_id"].to_list()
+    assert asked == sorted(bought)
+    assert 0 < len(asked) < len(scores.table)
+    assert (scores.table["purchase_asked"] == scores.table["churn_asked"]).all()
+
+
+def later_events_change_nothing(model: TrainedModel, log: EventLog, scores: Scores) -> None:
+    known = replace(log, frame=log.frame.filter(pl.col("time") <= AS_OF))
+    without = score_customers(model, known, AS_OF)
+    assert without.n_skipped == 0
+    assert_frame_equal(without.table, scores.table, check_exact=True)
+
+
+def test_later_events_change_nothing(model: TrainedModel, log: EventLog, scores: Scores) -> None:
+    later_events_change_nothing(model, log, scores)
+
+
+class OneDayAhead(pl.LazyFrame):
+    """The mutant: a log from which the filter takes a day too much."""
+
+    def filter(self, *_: Any, **__: Any) -> pl.LazyFrame:
+        return super().filter(pl.col("time") <= AS_OF + timedelta(days=1))
+
+
+def test_a_glimpse_of_the_next_day_is_noticed(model: TrainedModel, log: EventLog) -> None:
+    seeing = replace(log, frame=OneDayAhead(log.frame.collect()))
+    leaked = score_customers(model, seeing, AS_OF)
+    with pytest.raises(AssertionError):
+        later_events_change_nothing(model, log, leaked)
+
+
+def test_an_event_at_the_moment_itself_is_known(model: TrainedModel, log: EventLog) -> None:
+    event = log.frame.filter(pl.col("time") > AS_OF).first().collect()
+    who, moment = event["customer_id"][0], event["time"][0]
+
+    def events_at(as_of: datetime) -> int:
+        table = score_customers(model, log, as_of).table
+        return int(table.filter(customer_id=who)["events"].sum())
+
+    assert events_at(moment) == events_at(moment - timedelta(microseconds=1)) + 1
+
+
+@pytest.mark.parametrize("name", ["gru", "rfm_logistic"])
+def test_scores_are_what_the_evaluation_predicted(
+    request: pytest.FixtureRequest, log: EventLog, name: str
+) -> None:
+    """At a cutoff of the test period, both ways of asking give the same answer."""
+    run = request.getfixturevalue("gru_run" if name == "gru" else "logistic_run")
+    trained = load_trained(run.model_file)
+    ids = open_data(trained.config).customer_ids()
+    predicted = pl.read_parquet(run.folder / "predictions.parquet").filter(model=name)
+    moment = predicted.filter(task="churn")["prediction_time"].min()
+    assert isinstance(moment, datetime)
+    table = score_customers(trained, log, moment).table
+    for task in ("purchase", "churn"):
+        expected = predicted.filter(task=task, prediction_time=moment).sort("customer")
+        found = table.filter(f"{task}_asked")
+        assert found["customer_id"].to_list() == ids.gather(expected["customer"]).to_list()
+        assert found[f"{task}_probability"].to_numpy() == pytest.approx(
+            expected["probability"].to_numpy(), abs=1e-6
+        )
+    assert ("next_channel" in table.columns) == (name == "gru")
+
+
+@pytest.mark.parametrize(
+    ("key", "feature"),
+    [("categorical", "device"), ("numeric", "pages"), ("static_categorical", "segment")],
+)
+def test_a_log_without_a_feature_is_refused(
+    model: TrainedModel, log: EventLog, key: str, feature: str
+) -> None:
+    with pytest.raises(SeqmarketError, match=f"reads the feature '{feature}'") as caught:
+        score_customers(model, replace(log, **{key: ()}), AS_OF)
+    assert caught.value.where == f"data.{key}"
+    assert f"data.{key}=['{feature}']" in str(caught.value)
+
+
+def test_a_moment_before_the_first_event_is_refused(model: TrainedModel, log: EventLog) -> None:
+    with pytest.raises(SeqmarketError, match="no customer has an event at or before 1999-01-01"):
+        score_customers(model, log, datetime(1999, 1, 1, tzinfo=UTC))
+
+
+def test_what_the_model_never_saw_is_unknown_to_it(model: TrainedModel, log: EventLog) -> None:
+    strange = log.frame.with_columns(
+        channel=pl.lit("brand_new"), device=pl.lit("watch"), pages=pl.lit(1e300)
+    )
+    table = score_customers(model, replace(log, frame=strange), AS_OF).table
+    assert table["churn_probability"].is_between(0, 1).all()
+    assert "brand_new" not in table["next_channel"]
+
+
+Write = Callable[[Scores, Path], None]
+
+
+def keeps_what_was_there(write: Write, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(frame: pl.DataFrame, file: Path) -> None:
+        file.write_bytes(b"PAR1 half of")
+        raise OSError(28, "No space left on device")
+
+    path.write_bytes(b"yesterday's")
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", half)
+    with pytest.raises(OSError, match="No space left"):
+        write(Scores(pl.DataFrame({"customer_id": ["a"]}), 0), path)
+    assert path.read_bytes() == b"yesterday's"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeps_what_was_there(write_scores, tmp_path / "scores.parquet", monkeypatch)
+
+
+def test_scores_written_in_place_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AssertionError):
+        keeps_what_was_there(
+            lambda scores, path: scores.table.write_parquet(path), tmp_path / "a", monkeypatch
+        )
+
+
+def test_scores_are_read_back_as_they_were(scores: Scores, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "scores.parquet"
+    write_scores(scores, path)
+    assert_frame_equal(pl.read_parquet(path), scores.table, check_exact=True)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_run_finds_its_own_log_again(model: TrainedModel) -> None:
+    assert _own_data(model).store.fingerprint == model.store_fingerprint
+    with pytest.raises(SeqmarketError, match="log has changed"):
+        _own_data(replace(model, store_fingerprint="0" * 64))
