@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     EarlyStopping,
@@ -20,6 +19,7 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
     WeightAveraging,
 )
+from torch import Tensor
 
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.nn.journey_model import JourneyModel

@@ -58,7 +58,7 @@ def run(
         SeqmarketError: For a mistake in the configuration or the log.
     """
     plain = yaml.safe_load(resolved_yaml)
-    threads = _set_threads(config.training.threads)
+    threads = set_threads(config.training.threads)
     start = starting_point(config, plain, run_dir)
     remember(start, plain)
     own, source = model_name(config.model), config.data.target.rsplit(".", 2)[-2]
@@ -212,7 +212,7 @@ def deep_predictor(
     return DeepPredictor(model, tasks, store.events, store.spec, tokens=tokens, device=device)
 
 
-def _set_threads(wanted: int | None) -> int:
+def set_threads(wanted: int | None) -> int:
     """Results repeat bitwise only with the same number of threads, so it is set and logged."""
     torch.set_num_threads(wanted or min(len(os.sched_getaffinity(0)), 4))
     return torch.get_num_threads()

@@ -29,7 +29,7 @@ from seqmarket.training.predictors import (
     Predictor,
 )
 from seqmarket.training.results import TaskResult
-from seqmarket.training.run import make_datamodule, open_data
+from seqmarket.training.run import make_datamodule, open_data, set_threads
 from seqmarket.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -154,6 +154,7 @@ def _predictor(
     trained: TrainedModel, events: EventArrays, data: JourneyDataModule | None = None
 ) -> CalibratedPredictor:
     config = trained.config
+    set_threads(config.training.threads)
     predictor: Predictor
     if trained.model is None:
         # A baseline has no file of its own: it is fitted again, on the log of its run.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 
 from seqmarket.data.event_log import EventLog
@@ -21,7 +22,6 @@ from seqmarket.training.results import TaskResult
 from seqmarket.training.run import open_data
 from seqmarket.training.scoring import (
     Scores,
-    _own_data,
     evaluate_run,
     score_customers,
     write_scores,
@@ -56,8 +56,10 @@ def estimates(results: list[TaskResult], fold: str, model: str) -> dict[str, flo
 
 
 def test_the_test_metrics_of_the_run_come_out_again(gru_run) -> None:
+    torch.set_num_threads(2)  # not those of the run, which are part of what repeats its results
     results = evaluate_run(gru_run.model_file, "test", with_baselines=True)
     assert estimates(results, "test", "gru") == gru_run.metrics
+    assert torch.get_num_threads() == 1
     assert set(results[1].models) == {"gru", "majority", "rfm_logistic"}
     assert set(results[0].models) == {"gru", "majority", "repeat_last"}
 
@@ -166,7 +168,8 @@ class OneDayAhead(pl.LazyFrame):
     """The mutant: a log from which the filter takes a day too much."""
 
     def filter(self, *_: Any, **__: Any) -> pl.LazyFrame:
-        return super().filter(pl.col("time") <= AS_OF + timedelta(days=1))
+        seen = super().filter(pl.col("time") <= AS_OF + timedelta(days=1))
+        return seen.with_columns(pl.min_horizontal("time", pl.lit(AS_OF)).alias("time"))
 
 
 def test_a_glimpse_of_the_next_day_is_noticed(model: TrainedModel, log: EventLog) -> None:
@@ -272,9 +275,3 @@ def test_scores_are_read_back_as_they_were(scores: Scores, tmp_path: Path) -> No
     write_scores(scores, path)
     assert_frame_equal(pl.read_parquet(path), scores.table, check_exact=True)
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_the_run_finds_its_own_log_again(model: TrainedModel) -> None:
-    assert _own_data(model).store.fingerprint == model.store_fingerprint
-    with pytest.raises(SeqmarketError, match="log has changed"):
-        _own_data(replace(model, store_fingerprint="0" * 64))

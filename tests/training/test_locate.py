@@ -1,0 +1,63 @@
+"""Which checkpoint a run means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.config import PathsConfig
+from seqmarket.training.locate import find_model
+from seqmarket.training.tracking.settings import TrackingSettings
+
+
+def checkpoint(folder: Path, *names: str, age: float = 0) -> None:
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in names:
+        file = folder / "checkpoints" / f"{name}.ckpt"
+        file.touch()
+        moment = file.stat().st_mtime - age
+        os.utime(file, (moment, moment))
+
+
+def find(run: str | Path, output_dir: Path) -> Path:
+    tracking = TrackingSettings(root=str(output_dir))
+    return find_model(str(run), PathsConfig(output_dir=output_dir), tracking)
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        (("last",), "last"),
+        (("last", "best"), "best"),
+        (("last", "best", "model"), "model"),
+    ],
+)
+def test_the_most_finished_checkpoint_of_a_folder(
+    tmp_path: Path, there: tuple[str, ...], chosen: str
+) -> None:
+    checkpoint(tmp_path / "a", *there)
+    wanted = tmp_path / "a" / "checkpoints" / f"{chosen}.ckpt"
+    assert find(tmp_path / "a", tmp_path) == wanted
+    assert find(tmp_path / "a" / "checkpoints", tmp_path) == wanted
+    assert find(tmp_path / "a" / "checkpoints" / "last.ckpt", tmp_path).name == "last.ckpt"
+
+
+def test_the_last_run_is_the_newest_that_has_finished(tmp_path: Path) -> None:
+    with pytest.raises(SeqmarketError, match="no run has finished yet"):
+        find("last", tmp_path)
+    checkpoint(tmp_path / "runs" / "b", "model", "best", age=100)
+    checkpoint(tmp_path / "runs" / "c", "model", "best", age=200)
+    checkpoint(tmp_path / "runs" / "d", "best", age=10)  # still being trained
+    assert find("last", tmp_path).parents[1].name == "b"
+
+
+def test_an_unknown_run_leaves_no_database(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SeqmarketError, match="no model yet"):
+        find(tmp_path / "empty", tmp_path)
+    with pytest.raises(SeqmarketError, match="no MLflow database"):
+        find("0123456789abcdef", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
