@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqmarket.errors import SeqmarketError
+
+_OVERRIDE = re.compile(r"^(~[\w/@.]+(=.*)?|\+{0,2}[\w/@.]+=.*)$", re.DOTALL)
 
 RUN_HELP = "a run: its folder, a checkpoint file, 'last', or the id of an MLflow run"
 
@@ -35,7 +38,7 @@ def parse_arguments(
     )
     for name, settings in options.items():
         parser.add_argument(name, **settings)
-    overrides = [item for item in arguments if "=" in item and not item.startswith("-")]
+    overrides = [item for item in arguments if _OVERRIDE.match(item)]
     own = [item for item in arguments if item not in overrides]
     parsed, unknown = parser.parse_known_args(own)
     if unknown:
@@ -44,3 +47,19 @@ def parse_arguments(
             fix=f"seqmarket {verb} --help",
         )
     return parsed, overrides
+
+
+def refuse_other_groups(verb: str, overrides: Sequence[str], groups: Sequence[str]) -> None:
+    """Refuses overrides that a verb would not heed: the run brings its own configuration.
+
+    Raises:
+        SeqmarketError: Names the first such override.
+    """
+    for item in overrides:
+        group = re.split(r"[=.@/]", item.lstrip("+~"), maxsplit=1)[0]
+        if group not in groups:
+            raise SeqmarketError(
+                f"'{item}' has no effect here: the run keeps the configuration it was trained with",
+                where=f"seqmarket {verb}",
+                fix=f"only these can be overridden: {', '.join(groups)}",
+            )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqmarket.cli.arguments import RUN_HELP, parse_arguments
+from seqmarket.cli.arguments import RUN_HELP, parse_arguments, refuse_other_groups
 from seqmarket.cli.compose import load_config
 
 
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
             "--no-baselines": {"action": "store_true", "help": "evaluate the run's own model only"},
         },
     )
+    refuse_other_groups("evaluate", overrides, ("paths", "tracking"))
     config = load_config(overrides)
 
     from seqmarket.training.locate import find_model
@@ -35,9 +36,10 @@ def main(arguments: Sequence[str]) -> None:
 
     from seqmarket.training.scoring import evaluate_run
     from seqmarket.training.summary import print_summary, to_rows
+    from seqmarket.training.tracking.record import write_atomic
 
     results = evaluate_run(model_file, options.fold, with_baselines=not options.no_baselines)
     print_summary(results)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(to_rows(results), indent=1))
+        write_atomic(options.output, json.dumps(to_rows(results), indent=1).encode())

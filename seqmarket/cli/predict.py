@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from seqmarket.cli.arguments import RUN_HELP, parse_arguments
+from seqmarket.cli.arguments import RUN_HELP, parse_arguments, refuse_other_groups
 from seqmarket.cli.compose import load_config
 from seqmarket.data.settings import as_utc
 from seqmarket.errors import SeqmarketError
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
             "--output": {"type": Path, "required": True, "help": "Parquet file to write"},
         },
     )
+    refuse_other_groups("predict", overrides, ("data", "paths", "tracking"))
     changes = [item for item in overrides if item.lstrip("+~").startswith("data")]
     config = load_config([item for item in overrides if item not in changes])
 

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     from seqmarket.data.quality import QualityReport, render
     from seqmarket.training.run import make_datamodule, open_data
     from seqmarket.training.tasks import make_tasks
+    from seqmarket.training.tracking.record import write_atomic
 
     store = open_data(config)
     console = Console()
@@ -42,4 +43,4 @@ def main(arguments: Sequence[str]) -> None:
     console.print(f"encoded store: {store.path}", soft_wrap=True, highlight=False)
     if options.report:
         options.report.parent.mkdir(parents=True, exist_ok=True)
-        options.report.write_text(json.dumps(store.report, indent=1))
+        write_atomic(options.report, json.dumps(store.report, indent=1).encode())

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from seqmarket.data.splits import Split, make_split, to_microseconds
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EventArrays, SequenceSpec
 
-FORMAT = 1
+FORMAT = 2
 _REPORT = "report.json"
 _ARRAYS = tuple(EventArrays.__dataclass_fields__)
 
@@ -94,7 +93,9 @@ def write_store(
 ) -> None:
     """Encodes a log into a folder, written beside and renamed when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    building = path.with_name(f".{path.name}-{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
     try:
         _encode(building, log, split, encoding)
         manifest = {file.name: _sha256(file) for file in sorted(building.iterdir())}

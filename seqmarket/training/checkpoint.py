@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +36,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
     """`torch.save` that leaves either the whole new file or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-        try:
+    writing = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with writing.open("wb") as file:
             torch.save(dict(content), file)
             file.flush()
             os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+        writing.replace(path)
+    finally:
+        writing.unlink(missing_ok=True)
 
 
 def build_model(

@@ -65,8 +65,7 @@ def starting_point(config: RunConfig, plain: Mapping[str, Any], run_dir: Path) -
 def remember(start: StartingPoint, plain: Mapping[str, Any]) -> None:
     """Leaves in the run's folder what a later `ckpt_path=last` recognises it by."""
     start.run_dir.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"config_digest": config_digest(plain)})
-    (start.run_dir / SETTINGS_FILE).write_text(content)
+    (start.run_dir / SETTINGS_FILE).write_text(_digest_text(config_digest(plain)))
 
 
 def _newest_run(output_dir: Path, digest: str, checkpoint: str) -> Path | None:
@@ -74,7 +73,11 @@ def _newest_run(output_dir: Path, digest: str, checkpoint: str) -> Path | None:
         output_dir.rglob(SETTINGS_FILE), key=lambda file: file.stat().st_mtime_ns, reverse=True
     )
     for file in found:
-        same = json.loads(file.read_text()).get("config_digest") == digest
+        same = file.read_text() == _digest_text(digest)
         if same and (file.parent / CHECKPOINTS / checkpoint).is_file():
             return file.parent
     return None
+
+
+def _digest_text(digest: str) -> str:
+    return json.dumps({"config_digest": digest})

@@ -63,8 +63,12 @@ def evaluate_run(model_file: Path, fold: Fold, *, with_baselines: bool) -> list[
     config = trained.config
     data = _own_data(trained)
     own = model_name(config.model)
-    models: dict[str, Predictor] = {own: _predictor(trained, data.store.events, data)}
     validation = data.tables("validation")
+    predictor = _predictor(trained, data.store.events, data)
+    if config.training.calibrate and not trained.calibrations:
+        # A checkpoint of a run's middle; the baselines beside it are calibrated too.
+        predictor = CalibratedPredictor.fit(predictor.predictor, validation)
+    models: dict[str, Predictor] = {own: predictor}
     for other, component in config.baselines.items() if with_baselines else ():
         if other != own:
             log.info("fitting the baseline %s", other)

@@ -76,9 +76,8 @@ def test_another_fold_is_another_answer(gru_run) -> None:
 def test_a_checkpoint_of_the_middle_can_be_evaluated(gru_run) -> None:
     best = gru_run.folder / "checkpoints" / "best.ckpt"
     found = estimates(evaluate_run(best, "test", with_baselines=False), "test", "gru")
-    # The same weights before calibration: it keeps the order, and changes the probabilities.
-    assert found["test/churn/auroc"] == gru_run.metrics["test/churn/auroc"]
-    assert found["test/churn/log_loss"] != gru_run.metrics["test/churn/log_loss"]
+    # The same weights; the calibration, which it does not carry, is fitted again.
+    assert found == gru_run.metrics
 
 
 def test_a_baseline_is_fitted_again_with_the_same_outcome(logistic_run) -> None:
