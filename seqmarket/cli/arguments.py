@@ -9,7 +9,7 @@ from typing import Any
 
 from seqmarket.errors import SeqmarketError
 
-_OVERRIDE = re.compile(r"^(~[\w/@.]+(=.*)?|\+{0,2}[\w/@.]+=.*)$", re.DOTALL)
+_OVERRIDE = re.compile(r"^(~[\w@][\w/@.]*(=.*)?|\+{0,2}[\w@][\w/@.]*=.*)$", re.DOTALL)
 
 RUN_HELP = "a run: its folder, a checkpoint file, 'last', or the id of an MLflow run"
 

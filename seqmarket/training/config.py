@@ -181,8 +181,8 @@ class TrainingConfig(Settings):
         eval_tokens: Most events, padding included, in one batch of an evaluation.
     """
 
-    max_epochs: int = Field(30, ge=1)
-    batch_size: int = Field(64, ge=1)
+    max_epochs: int = Field(15, ge=1)
+    batch_size: int = Field(16, ge=1)
     optimizer: ComponentConfig = Field(default_factory=_adamw)
     warm_up_fraction: float = Field(0.05, ge=0, lt=1)
     final_lr_fraction: float = Field(0.05, ge=0, le=1)
@@ -192,7 +192,7 @@ class TrainingConfig(Settings):
     calibrate: bool = True
     threads: int | None = Field(None, ge=1)
     num_workers: int = Field(0, ge=0)
-    head_hidden: int = Field(64, ge=1)
+    head_hidden: int = Field(128, ge=1)
     head_dropout: float = Field(0.1, ge=0, lt=1)
     resamples: int = Field(500, ge=0)
     eval_tokens: int = Field(32_768, ge=1)
