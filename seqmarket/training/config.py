@@ -173,7 +173,7 @@ class TrainingConfig(Settings):
         ema_decay: Of the running average of the weights that is evaluated and kept; null: the
             last step's weights are.
         calibrate: Whether probabilities are calibrated on the validation period.
-        threads: Of torch; null: left to torch.
+        threads: Of torch, on which the exact results depend; null: all cores, four at most.
         num_workers: Processes that load batches.
         head_hidden: Width of the hidden layer of each task's head.
         head_dropout: Dropout in the heads.
@@ -210,7 +210,6 @@ class TrainerConfig(Settings):
         deterministic: Whether only deterministic kernels are used.
         limit_train_batches: A number of batches per epoch, or a share of them; null: all.
         limit_val_batches: The same for the validation loss.
-        log_every_n_steps: Distance of the training losses that are logged.
         enable_progress_bar: Null: on a terminal only.
     """
 
@@ -222,7 +221,6 @@ class TrainerConfig(Settings):
     deterministic: bool = True
     limit_train_batches: int | float | None = Field(None, gt=0)
     limit_val_batches: int | float | None = Field(None, gt=0)
-    log_every_n_steps: int = Field(50, ge=1)
     enable_progress_bar: bool | None = None
 
     @property

@@ -214,7 +214,9 @@ def deep_predictor(
 
 def set_threads(wanted: int | None) -> int:
     """Results repeat bitwise only with the same number of threads, so it is set and logged."""
-    torch.set_num_threads(wanted or min(len(os.sched_getaffinity(0)), 4))
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; it knows what a container may use
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    torch.set_num_threads(wanted or min(cores, 4))
     return torch.get_num_threads()
 
 
