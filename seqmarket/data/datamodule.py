@@ -96,7 +96,10 @@ class EvaluationSet(Dataset[TaskBatch]):
         event = np.concatenate([table.event for table in tables.values()])
         self._windows, window = plan_windows(events, customer, event, max_length)
         self._batches = shard(
-            evaluation_batches(self._windows.length, tokens), rank, world_size, even=False
+            evaluation_batches(self._windows.length, tokens, at_least=world_size),
+            rank,
+            world_size,
+            even=False,
         )
         splits = np.cumsum([len(table) for table in tables.values()])[:-1]
         self._rows = {

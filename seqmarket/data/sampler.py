@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,9 +39,18 @@ def training_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def evaluation_batches(length: NDArray[np.int64], tokens: int) -> Batches:
-    """Batches by falling length, each of at most `tokens` padded positions (or one window)."""
+def evaluation_batches(length: NDArray[np.int64], tokens: int, *, at_least: int = 1) -> Batches:
+    """Batches by falling length, each of at most `tokens` padded positions (or one window).
+
+    Args:
+        length: (W,) number of events in each window.
+        tokens: Most positions in a batch, padding included.
+        at_least: Number of batches that are wanted, as far as there are windows: one for each of
+            several processes.
+    """
     order = np.argsort(-length, kind="stable")
+    if at_least > 1:
+        tokens = min(tokens, max(int(length.sum()) // at_least, 1))
     batches: Batches = []
     first = 0
     while first < len(order):
@@ -59,7 +70,7 @@ def shard(batches: Batches, rank: int, world_size: int, *, even: bool) -> Batche
         even: Whether every process needs the same number of steps, as gradient synchronisation
             does; the first batches are then repeated at the end.
     """
-    if even:
+    if even and batches:
         missing = -len(batches) % world_size
-        batches = batches + batches[:missing]
+        batches = batches + list(islice(cycle(batches), missing))
     return batches[rank::world_size]

@@ -107,24 +107,61 @@ def save_trained(path: Path, model: JourneyModel | None, facts: Mapping[str, Any
     save_atomically({"state_dict": state, _PROVENANCE: dict(facts)}, path)
 
 
-def load_trained(path: Path) -> TrainedModel:
-    """Reads a run's final model, or a checkpoint of its middle; weights only, no code.
+def check_resumable(path: Path, plain_config: Mapping[str, Any], store_fingerprint: str) -> None:
+    """Makes sure that a checkpoint belongs to the run that is to go on from it.
 
     Raises:
-        SeqmarketError: If there is no such file, or it is not a checkpoint of seqmarket.
+        SeqmarketError: It is no checkpoint of a run's middle, or one of other data, another model
+            or other tasks.
     """
+    content = _read(path)
+    if "optimizer_states" not in content:
+        raise SeqmarketError(
+            "this file holds a finished model, without what is needed to go on training it",
+            where=f"ckpt_path={path}",
+            fix="name the last.ckpt or best.ckpt beside it",
+        )
+    facts = content[_PROVENANCE]
+    if facts["store_fingerprint"] != store_fingerprint:
+        raise SeqmarketError(
+            "the log, or how it is split and encoded, has changed since this checkpoint was made",
+            where=f"ckpt_path={path}: made on {facts['store_fingerprint'][:12]}, "
+            f"found {store_fingerprint[:12]}",
+            fix="restore the log and its settings, or train afresh without ckpt_path",
+        )
+    for key in ("model", "task"):
+        if facts["config"][key] != plain_config[key]:
+            raise SeqmarketError(
+                f"this checkpoint was made with another {key}",
+                where=f"ckpt_path={path}",
+                fix=f"use the same {key} settings, or train afresh without ckpt_path",
+            )
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SeqmarketError("there is no checkpoint", where=str(path), fix="check the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        facts = content[_PROVENANCE]
-        state = content["state_dict"]
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not {_PROVENANCE, "state_dict"} <= set(content):
+            raise KeyError(_PROVENANCE)
     except Exception as error:
         raise SeqmarketError(
             f"this is not a checkpoint of seqmarket ({type(error).__name__})",
             where=str(path),
             fix="name the model.ckpt, best.ckpt or last.ckpt of a run",
         ) from error
+    return content
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """Reads a run's final model, or a checkpoint of its middle; weights only, no code.
+
+    Raises:
+        SeqmarketError: If there is no such file, or it is not a checkpoint of seqmarket.
+    """
+    content = _read(path)
+    facts, state = content[_PROVENANCE], content["state_dict"]
     config = parse_config(facts["config"])
     spec = SequenceSpec.from_dict(facts["spec"])
     tasks = make_tasks(config.task)

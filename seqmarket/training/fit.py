@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     EarlyStopping,
@@ -22,6 +23,7 @@ from pytorch_lightning.callbacks import (
 from torch import Tensor
 
 from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.errors import SeqmarketError
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.training.checkpoint import AtomicCheckpointIO, build_model
 from seqmarket.training.config import RunConfig
@@ -172,19 +174,24 @@ def fit(
         callbacks.insert(0, WeightAveraging(use_buffers=False, avg_fn=average))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
-    trainer = Trainer(
-        max_epochs=config.training.max_epochs,
-        gradient_clip_val=config.training.gradient_clip,
-        logger=False,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        enable_progress_bar=bar,
-        **config.trainer.model_dump(exclude={"enable_progress_bar"}),
-    )
+    try:
+        trainer = Trainer(
+            max_epochs=config.training.max_epochs,
+            gradient_clip_val=config.training.gradient_clip,
+            logger=False,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            enable_progress_bar=bar,
+            **config.trainer.model_dump(exclude={"enable_progress_bar"}),
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise SeqmarketError(
+            str(error).splitlines()[0], where="trainer", fix="see conf/trainer/ for what works"
+        ) from error
     started = time.monotonic()
     try:
         with warnings.catch_warnings():
@@ -202,6 +209,12 @@ def fit(
             raise KeyboardInterrupt from stop
         raise
     seconds = time.monotonic() - started
+    if not (best.best_model_score is not None and torch.isfinite(best.best_model_score)):
+        raise SeqmarketError(
+            "the fit diverged: the validation loss is not finite",
+            where="training.optimizer",
+            fix="lower training.optimizer.lr or training.gradient_clip",
+        )
     chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     learner.load_state_dict(chosen["state_dict"])
     return Fitted(

@@ -61,7 +61,7 @@ class JourneyLearner(LightningModule):
         self._provenance = dict(provenance)
         # As modules they follow the learner to its device; the typed views are for this file.
         self._metrics = {name: _metrics(task, spec) for name, task in tasks.items()}
-        self._losses = {name: MeanMetric() for name in tasks}
+        self._losses = {name: MeanMetric(nan_strategy="disable") for name in tasks}
         self.metric_modules = torch.nn.ModuleList([*self._metrics.values(), *self._losses.values()])
 
     def on_train_batch_start(self, batch: TaskBatch, batch_idx: int) -> None:
@@ -78,8 +78,15 @@ class JourneyLearner(LightningModule):
             logits = self.model.logits(states, batch.journeys.time, name, target.points)
             loss = task.loss(logits, target.label, target.weight)
             total = total + task.weight * loss
-            self.log(f"train/{name}/loss", loss, on_step=False, on_epoch=True, batch_size=1)
-        self.log("train/loss", total, on_step=False, on_epoch=True, batch_size=1)
+            self.log(
+                f"train/{name}/loss",
+                loss,
+                on_step=False,
+                on_epoch=True,
+                batch_size=1,
+                sync_dist=True,
+            )
+        self.log("train/loss", total, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return total
 
     def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
@@ -104,12 +111,12 @@ class JourneyLearner(LightningModule):
         for name, task in self.tasks.items():
             loss = self._losses[name].compute()
             total = total + task.weight * loss
-            self.log(f"validation/{name}/loss", loss)
+            self.log(f"validation/{name}/loss", loss, sync_dist=True)
             for metric, value in self._metrics[name].compute().items():
-                self.log(f"validation/{name}/{metric}", value)
+                self.log(f"validation/{name}/{metric}", value, sync_dist=True)
             self._losses[name].reset()
             self._metrics[name].reset()
-        self.log("validation/loss", total, prog_bar=True)
+        self.log("validation/loss", total, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer, with weight decay on matrices only, and its schedule."""

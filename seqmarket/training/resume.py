@@ -10,6 +10,7 @@ from typing import Any
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import RunConfig, config_digest
+from seqmarket.training.tracking.record import write_atomic
 
 SETTINGS_FILE = "settings.json"
 CHECKPOINTS = "checkpoints"
@@ -65,7 +66,8 @@ def starting_point(config: RunConfig, plain: Mapping[str, Any], run_dir: Path) -
 def remember(start: StartingPoint, plain: Mapping[str, Any]) -> None:
     """Leaves in the run's folder what a later `ckpt_path=last` recognises it by."""
     start.run_dir.mkdir(parents=True, exist_ok=True)
-    (start.run_dir / SETTINGS_FILE).write_text(_digest_text(config_digest(plain)))
+    text = _digest_text(config_digest(plain))
+    write_atomic(start.run_dir / SETTINGS_FILE, text.encode())
 
 
 def _newest_run(output_dir: Path, digest: str, checkpoint: str) -> Path | None:

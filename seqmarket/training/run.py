@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from seqmarket.data.splits import FOLDS
 from seqmarket.data.store import SequenceStore, prepare_store
 from seqmarket.errors import SeqmarketError
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.training.checkpoint import provenance, save_trained
+from seqmarket.training.checkpoint import check_resumable, provenance, save_trained
 from seqmarket.training.config import RunConfig
 from seqmarket.training.evaluation import evaluate
 from seqmarket.training.fit import Fitted, fit
@@ -57,8 +58,13 @@ def run(
     Raises:
         SeqmarketError: For a mistake in the configuration or the log.
     """
+    resolved_yaml = _without_credentials(resolved_yaml)
+    overrides = [_without_credentials(item) for item in overrides]
     plain = yaml.safe_load(resolved_yaml)
     threads = set_threads(config.training.threads)
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        # The first process of a distributed run speaks for all.
+        logging.getLogger("seqmarket").setLevel(logging.WARNING)
     start = starting_point(config, plain, run_dir)
     remember(start, plain)
     own, source = model_name(config.model), config.data.target.rsplit(".", 2)[-2]
@@ -77,6 +83,8 @@ def run(
         data = make_datamodule(config, store, tasks)
         _check_rows(data)
 
+        if start.checkpoint is not None:
+            check_resumable(start.checkpoint, plain, store.fingerprint)
         facts = provenance(plain, store.spec, store.fingerprint)
         started = time.monotonic()
         fitted = _fit_deep(config, tasks, data, start, facts, tracked)
@@ -182,6 +190,8 @@ def open_data(config: RunConfig) -> SequenceStore:
     )
     for fold, period in store.split.periods.items():
         log.info("%-10s %s", fold, period)
+    for warning in store.report["warnings"]:
+        log.warning("%s", warning)
     return store
 
 
@@ -212,6 +222,11 @@ def deep_predictor(
     return DeepPredictor(model, tasks, store.events, store.spec, tokens=tokens, device=device)
 
 
+def _without_credentials(text: str) -> str:
+    """The same text without the user names and passwords of addresses such as `tracking.uri`."""
+    return re.sub(r"(?<=://)[^/@\s'\"]+@", "", text)
+
+
 def set_threads(wanted: int | None) -> int:
     """Results repeat bitwise only with the same number of threads, so it is set and logged."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux; it knows what a container may use
@@ -221,13 +236,30 @@ def set_threads(wanted: int | None) -> int:
 
 
 def _check_rows(data: JourneyDataModule) -> None:
+    """Says how many rows each fold has; a task without any cannot be trained or judged."""
+    store = data.store
+    for name, rule in data.rules.items():
+        if rule is not None and not store.events.purchase.any():
+            types = ", ".join(store.spec.event_type.categories[:8])
+            raise SeqmarketError(
+                f"the task {name} needs purchases, and no event of the log is one",
+                where="data.purchase_event_types",
+                fix=f"name the types that are purchases; the log has {types}",
+            )
+        if rule is None and store.spec.n_channels < 2:
+            raise SeqmarketError(
+                f"the task {name} needs two channels at least in the training period; "
+                f"there is {store.spec.n_channels}",
+                where="task.next_channel",
+                fix="leave it out: ~task.next_channel, or choose task=purchase or task=churn",
+            )
     for fold in FOLDS:
         for name, table in data.tables(fold).items():
             log.info("%-10s %-14s %7s rows", fold, name, f"{len(table):,}")
             if len(table) == 0:
                 raise SeqmarketError(
                     f"the task {name} has no rows in the {fold} period "
-                    f"({data.store.split.periods[fold]})",
+                    f"({store.split.periods[fold]})",
                     where="data.split, task",
                     fix="lengthen that period, shorten the task's window or horizon, or widen "
                     "its active_within",

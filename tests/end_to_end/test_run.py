@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import torch
 import yaml
 
 from seqmarket.cli.compose import load_plain
+from seqmarket.data.settings import ValidationSettings
+from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import parse_config
 from seqmarket.training.learner import JourneyLearner
@@ -177,3 +181,74 @@ def test_a_failed_run_says_so(runner: Runner, tmp_path: Path) -> None:
     record = RunRecord(tmp_path / "a" / "tracking")
     assert record.status == "FAILED"
     assert "no rows" in record.tags["seqmarket.error"]
+
+
+def test_a_run_does_not_go_on_with_another_log_model_or_file(
+    runner: Runner, tmp_path: Path
+) -> None:
+    runner("a")
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    more = "training.max_epochs=5"
+    with pytest.raises(SeqmarketError, match="log, or how it is split"):
+        runner("b", f"ckpt_path={last}", "data.seed=9", more)
+    with pytest.raises(SeqmarketError, match="another model"):
+        runner("c", f"ckpt_path={last}", "model=lstm", more, drop=["model"])
+    with pytest.raises(SeqmarketError, match="finished model"):
+        runner("d", f"ckpt_path={last.with_name('model.ckpt')}", more)
+    not_one = tmp_path / "notes.txt"
+    not_one.write_text("nothing")
+    with pytest.raises(SeqmarketError, match="not a checkpoint"):
+        runner("e", f"ckpt_path={not_one}", more)
+
+
+def test_a_password_in_an_address_is_recorded_nowhere(runner: Runner, tmp_path: Path) -> None:
+    runner("a", "tracking.uri=http://me:s3cret@127.0.0.1:9", "training.max_epochs=1")
+    for file in (tmp_path / "a").rglob("*"):
+        if file.is_file():
+            assert b"s3cret" not in file.read_bytes(), file
+
+
+def test_a_fit_that_diverges_says_so(runner: Runner) -> None:
+    with pytest.raises(SeqmarketError, match="diverged"):
+        runner("a", "training.optimizer.lr=1e12", "training.gradient_clip=1e12")
+
+
+def test_a_log_without_purchases_or_with_one_channel_says_what_to_change(
+    runner: Runner, tmp_path: Path
+) -> None:
+    log = SyntheticJourneys(n_customers=60, days=240).read(ValidationSettings(), tmp_path)
+    frame = log.frame.collect()
+    no_purchase = frame.with_columns(event_type=pl.lit("touch"))
+    one_channel = frame.with_columns(channel=pl.lit("web"))
+    drop = ["data"]
+    no_purchase.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(SeqmarketError, match="needs purchases"):
+        runner("a", "data=files", f"data.path={tmp_path / 'a.parquet'}", drop=drop)
+    one_channel.write_parquet(tmp_path / "b.parquet")
+    where = f"data.path={tmp_path / 'b.parquet'}"
+    with pytest.raises(SeqmarketError, match="needs two channels"):
+        runner("b", "data=files", where, drop=drop)
+    assert runner("c", "data=files", where, "~task.next_channel", drop=drop)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path: Path) -> None:
+    overrides = [item for item in SMALL if "threads" not in item and "d_model" not in item]
+    command = [
+        sys.executable,
+        str(Path(__file__).parents[2] / "train.py"),
+        *overrides,
+        "training.max_epochs=2",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.precision=32-true",
+        "training.threads=1",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    assert done.stdout.count("best of its column") == 1
+    assert "recommended to use" not in done.stderr
+    assert len(list(tmp_path.rglob("model.ckpt"))) == 2  # the run's, and its copy in the record
