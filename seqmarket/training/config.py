@@ -156,7 +156,7 @@ class TasksConfig(Settings):
 
 
 def _adamw() -> ComponentConfig:
-    return ComponentConfig(target="torch.optim.AdamW", options={"lr": 1e-3, "weight_decay": 0.01})
+    return ComponentConfig(target="torch.optim.AdamW", options={"lr": 5e-4, "weight_decay": 0.01})
 
 
 class TrainingConfig(Settings):

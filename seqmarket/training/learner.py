@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     BinaryAUROC,
     BinaryAveragePrecision,
@@ -61,8 +61,9 @@ class JourneyLearner(LightningModule):
         self._provenance = dict(provenance)
         # As modules they follow the learner to its device; the typed views are for this file.
         self._metrics = {name: _metrics(task, spec) for name, task in tasks.items()}
-        self._losses = {name: MeanMetric(nan_strategy="disable") for name in tasks}
-        self.metric_modules = torch.nn.ModuleList([*self._metrics.values(), *self._losses.values()])
+        self.metric_modules = torch.nn.ModuleList(self._metrics.values())
+        # Sums of loss and rows per task, kept by hand: a mean metric would drop what is not finite.
+        self._loss_sums: dict[str, Tensor] = {}
 
     def on_train_batch_start(self, batch: TaskBatch, batch_idx: int) -> None:
         """Seeds dropout by the step alone, so that a resumed run draws what it would have drawn."""
@@ -89,6 +90,10 @@ class JourneyLearner(LightningModule):
         self.log("train/loss", total, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return total
 
+    def on_validation_epoch_start(self) -> None:
+        """Starts the sums of the losses at zero."""
+        self._loss_sums = {name: torch.zeros(2, device=self.device) for name in self.tasks}
+
     def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
         """Updates the metrics, which stay on the device until the epoch ends."""
         states = self.model.encode(batch.journeys).states  # (B, T, D)
@@ -97,9 +102,9 @@ class JourneyLearner(LightningModule):
             if len(target.label) == 0:
                 continue
             logits = self.model.logits(states, batch.journeys.time, name, target.points).float()
-            rows = float(len(target.label))
+            rows = len(target.label)
             loss = task.loss(logits, target.label, target.weight)
-            self._losses[name].update(loss, rows)
+            self._loss_sums[name] += torch.stack([loss * rows, loss.new_tensor(float(rows))])
             # Left to torchmetrics, a batch whose logits all lie in [0, 1] would pass for one of
             # probabilities, and be mixed with batches that do not.
             answer = logits.sigmoid() if task.kind == "binary" else logits
@@ -109,12 +114,12 @@ class JourneyLearner(LightningModule):
         """Logs each task's metrics, and their weighted loss, by which the best epoch is chosen."""
         total = torch.zeros((), device=self.device)
         for name, task in self.tasks.items():
-            loss = self._losses[name].compute()
+            summed = self.trainer.strategy.reduce(self._loss_sums[name], reduce_op="sum")
+            loss = summed[0] / summed[1]
             total = total + task.weight * loss
             self.log(f"validation/{name}/loss", loss, sync_dist=True)
             for metric, value in self._metrics[name].compute().items():
                 self.log(f"validation/{name}/{metric}", value, sync_dist=True)
-            self._losses[name].reset()
             self._metrics[name].reset()
         self.log("validation/loss", total, prog_bar=True, sync_dist=True)
 
