@@ -172,8 +172,10 @@ class EventArrays:
 class LabelTable:
     """What is asked of a model for one task: a label per customer and prediction time.
 
-    Every event that may be used lies at or before `event` in the customer's history; the label is
-    decided strictly after `time`. Rows whose window is censored are not in the table.
+    Every event that may be used lies at or before `event` in the customer's history. The label of
+    a window task is decided strictly after `time`; rows whose window is censored are not in the
+    table. The label of the next channel goes by position: it is the next event in the order of the
+    log, which may have the same time as `event`.
 
     Attributes:
         task: Name of the task.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seqmarket.cli.arguments import RUN_HELP, parse_arguments, refuse_other_groups
 from seqmarket.cli.compose import load_config
+from seqmarket.cli.outputs import make_folder_of, writing
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str]) -> None:
     from seqmarket.training.locate import find_model
 
     model_file = find_model(options.run, config.paths, config.tracking)
+    if options.output:
+        make_folder_of(options.output)
 
     from seqmarket.training.scoring import evaluate_run
     from seqmarket.training.summary import print_summary, to_rows
@@ -41,5 +44,5 @@ def main(arguments: Sequence[str]) -> None:
     results = evaluate_run(model_file, options.fold, with_baselines=not options.no_baselines)
     print_summary(results)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(options.output, json.dumps(to_rows(results), indent=1).encode())
+        with writing(options.output):
+            write_atomic(options.output, json.dumps(to_rows(results), indent=1).encode())

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from seqmarket.cli.arguments import RUN_HELP, parse_arguments, refuse_other_groups
 from seqmarket.cli.compose import load_config
+from seqmarket.cli.outputs import make_folder_of, writing
 from seqmarket.data.settings import as_utc
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import DataConfig, parse_config
@@ -31,12 +32,15 @@ def main(arguments: Sequence[str]) -> None:
         },
     )
     refuse_other_groups("predict", overrides, ("data", "paths", "tracking"))
+    as_of = None if options.as_of is None else _moment(options.as_of)
     changes = [item for item in overrides if item.lstrip("+~").startswith("data")]
+    _refuse_removals(changes)
     config = load_config([item for item in overrides if item not in changes])
 
     from seqmarket.training.locate import find_model
 
     model_file = find_model(options.run, config.paths, config.tracking)
+    make_folder_of(options.output)
 
     from seqmarket.training.checkpoint import load_trained
     from seqmarket.training.instantiate import build
@@ -45,10 +49,12 @@ def main(arguments: Sequence[str]) -> None:
     trained = load_trained(model_file)
     data = _data_config(trained.plain_config, changes)
     source = build(data.source, prefix="data.")
-    event_log = source.read(data.validation, config.paths.cache_dir / "quarantine")
-    as_of = event_log.observed_until if options.as_of is None else _moment(options.as_of)
+    with writing(config.paths.cache_dir):
+        event_log = source.read(data.validation, config.paths.cache_dir / "quarantine")
+    as_of = as_of or event_log.observed_until
     scores = score_customers(trained, event_log, as_of)
-    write_scores(scores, options.output)
+    with writing(options.output):
+        write_scores(scores, options.output)
     message = f"{len(scores.table):,} customers scored as of {as_of:%Y-%m-%d %H:%M} UTC"
     if scores.n_skipped:
         message += f", {scores.n_skipped:,} left out who have no event by then"
@@ -57,12 +63,27 @@ def main(arguments: Sequence[str]) -> None:
 
 def _data_config(trained: Mapping[str, Any], changes: Sequence[str]) -> DataConfig:
     """The run's own log, with changed keys, or a log of another kind (`data=...`)."""
-    if any(change.startswith("data=") for change in changes):
+    if _names_another_log(changes):
         return load_config(changes).data
     from omegaconf import OmegaConf
 
-    changed = OmegaConf.merge(dict(trained), OmegaConf.from_dotlist(list(changes)))
+    keys = [change.lstrip("+") for change in changes]  # known or not, the source will say
+    changed = OmegaConf.merge(dict(trained), OmegaConf.from_dotlist(keys))
     return parse_config(cast(dict[str, Any], OmegaConf.to_container(changed))).data
+
+
+def _names_another_log(changes: Sequence[str]) -> bool:
+    return any(change.lstrip("+").startswith("data=") for change in changes)
+
+
+def _refuse_removals(changes: Sequence[str]) -> None:
+    for change in [] if _names_another_log(changes) else changes:
+        if change.startswith("~"):
+            raise SeqmarketError(
+                f"'{change}': nothing can be taken away from the data of a run",
+                where="seqmarket predict",
+                fix="set keys with data.key=value, or name a log of another kind with data=...",
+            )
 
 
 def _moment(text: str) -> datetime:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from seqmarket.cli.arguments import parse_arguments
 from seqmarket.cli.compose import load_config
+from seqmarket.cli.outputs import make_folder_of, writing
+from seqmarket.cli.start import check_log
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,6 +25,9 @@ def main(arguments: Sequence[str]) -> None:
         {"--report": {"type": Path, "help": "also write the report to this JSON file"}},
     )
     config = load_config(overrides)
+    if options.report:
+        make_folder_of(options.report)
+    check_log(config.data)
 
     from rich.console import Console
 
@@ -31,7 +36,8 @@ def main(arguments: Sequence[str]) -> None:
     from seqmarket.training.tasks import make_tasks
     from seqmarket.training.tracking.record import write_atomic
 
-    store = open_data(config)
+    with writing(config.paths.cache_dir):
+        store = open_data(config)
     console = Console()
     console.print(render(QualityReport.from_dict(store.report)))
     data = make_datamodule(config, store, make_tasks(config.task))
@@ -42,5 +48,5 @@ def main(arguments: Sequence[str]) -> None:
             console.print(f"{fold:<11}{name:<14}{len(table):>9,} rows{rate}", highlight=False)
     console.print(f"encoded store: {store.path}", soft_wrap=True, highlight=False)
     if options.report:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(options.report, json.dumps(store.report, indent=1).encode())
+        with writing(options.report):
+            write_atomic(options.report, json.dumps(store.report, indent=1).encode())

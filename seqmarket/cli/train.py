@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import cast
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seqmarket.cli.compose import CONFIG_NAME, config_dir, normalise, readable_errors, to_plain
 from seqmarket.cli.guard import MISTAKE, report, say
+from seqmarket.cli.outputs import cannot_write, writing
+from seqmarket.cli.start import check_start
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import TrainerConfig, parse_config
 
@@ -44,9 +47,11 @@ def main(overrides: Sequence[str]) -> int:
     try:
         with readable_errors(overrides):
             hydra.main(str(config_dir()), CONFIG_NAME, version_base="1.3")(task)()
-    except Exception as error:
-        if error not in jobs.failures:
+    except OSError as error:
+        # No job's: Hydra reads configuration files, and makes the folders of the runs.
+        if error.filename is None or Path(error.filename).suffix == ".yaml":
             raise
+        raise cannot_write(error) from error
     finally:
         sys.argv = command_line
     return jobs.conclude()
@@ -59,8 +64,10 @@ class _Jobs:
         self.sweep = False
         self.started = 0
         self.failures: list[Exception] = []
+        self.shown: set[str] = set()
 
     def run(self, config: DictConfig) -> object:
+        """Runs a job; an error is kept for `conclude`, as Hydra would add remarks of its own."""
         self.started += 1
         self.sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
@@ -68,9 +75,15 @@ class _Jobs:
         except Exception as error:
             self.failures.append(error)
             if self.sweep:
-                _show(error)
-                raise
-            return None  # raised again by `conclude`, without Hydra's remarks
+                self._show(error)
+            return None
+
+    def _show(self, error: Exception) -> None:
+        if not isinstance(error, SeqmarketError):
+            traceback.print_exception(error)
+        elif str(error) not in self.shown:  # a mistake that several jobs share is said once
+            self.shown.add(str(error))
+            report(error)
 
     def conclude(self) -> int:
         if not self.failures:
@@ -92,18 +105,18 @@ def _train(config: DictConfig, *, sweep: bool) -> object:
     if sweep:
         _refuse_distributed(typed.trainer)
 
+    run_dir = Path(settings.runtime.output_dir)
+    # From the text, as the run itself reads it: both look for the same earlier run.
+    check_start(typed, yaml.safe_load(resolved), run_dir)
+
     from seqmarket.training.instantiate import check_components
 
     check_components(typed)
+    with writing(typed.paths.output_dir, typed.paths.cache_dir, run_dir):
+        typed.paths.cache_dir.mkdir(parents=True, exist_ok=True)
+        from seqmarket.training.run import run
 
-    from seqmarket.training.run import run
-
-    return run(
-        typed,
-        run_dir=Path(settings.runtime.output_dir),
-        overrides=overrides,
-        resolved_yaml=resolved,
-    )
+        return run(typed, run_dir=run_dir, overrides=overrides, resolved_yaml=resolved)
 
 
 def _refuse_distributed(trainer: TrainerConfig) -> None:
@@ -113,10 +126,3 @@ def _refuse_distributed(trainer: TrainerConfig) -> None:
             where=f"trainer.strategy={trainer.strategy} trainer.devices={trainer.devices}",
             fix="run the jobs one after the other, or set trainer.devices=1 trainer.strategy=auto",
         )
-
-
-def _show(error: Exception) -> None:
-    if isinstance(error, SeqmarketError):
-        report(error)
-    else:
-        traceback.print_exception(error)

@@ -1,5 +1,8 @@
 """Labels by as-of semantics: the input lies at or before the prediction time, the label after it.
 
+The next channel alone goes by position: the label is the next event in the order of the log, which
+may have the same time as the newest event that is seen.
+
 A window ``(t, t + w]`` that runs past the end of its fold's period is censored: it gets no label,
 neither 0 nor 1. Evaluation asks at calendar cutoffs; training asks from every event, at a moment
 drawn between that event and the next.
@@ -137,6 +140,10 @@ def _window_label(
 def next_channel_table(near: Neighbours, split: Split, fold: Fold) -> LabelTable:
     """The channel of each next event that falls into a fold, asked right after the event before.
 
+    By position: the label is the next event in the order of the log. It may have the same time as
+    the event before, so it is not always strictly after the prediction time, as labels of window
+    tasks are; within such a tie the label depends on the order of the log.
+
     Next events whose channel the training period did not show have no class, hence no row.
     """
     event = np.flatnonzero(_next_in_fold(near, split, fold)).astype(np.int64)
@@ -158,9 +165,11 @@ class DenseWindow:
     """Training points of a binary task: one per event, drawn anew in each epoch.
 
     The moment is uniform between the event and the next one (as far as the customer stays active
-    and the window is not censored), and its weight is the length of that stretch. The weighted
-    loss is therefore an unbiased estimate of the loss at a random moment of the calendar, which is
-    what evaluation asks about; unweighted, busy days would count most.
+    and the window is not censored), and its weight is the length of that stretch. Summed over an
+    epoch, the weighted loss would be an unbiased estimate of the loss at a random moment of the
+    calendar, which is what evaluation asks about; unweighted, busy days would count most. The loss
+    in use divides each batch by the batch's own weight, so it is that estimate within a batch, and
+    batches count alike, however much time their points stand for.
     """
 
     def __init__(self, near: Neighbours, split: Split, rule: WindowRule) -> None:

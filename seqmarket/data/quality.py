@@ -36,6 +36,8 @@ class LogProfile:
         n_event_types: Number of event types.
         journey_length: Quantiles of the number of events per customer.
         gap_days: Quantiles of the days between consecutive events of a customer.
+        ties: Number of events at the same time as the customer's previous event. Which of them
+            comes next is decided by their position in the log.
         nulls: Number of nulls per column, for columns that have any.
     """
 
@@ -49,6 +51,7 @@ class LogProfile:
     n_event_types: int
     journey_length: dict[str, float]
     gap_days: dict[str, float]
+    ties: int
     nulls: dict[str, int]
 
 
@@ -65,7 +68,7 @@ class QualityReport:
         reasons: Rule -> number of rows that broke it (of a row, the first rule it broke).
         quarantine_path: The Parquet file with the quarantined rows, if there are any.
         profile: The kept log in numbers.
-        warnings: What looks suspicious but breaks no rule.
+        warnings: What looks suspicious but breaks no rule, each in plain words on one line.
     """
 
     rows_in: int
@@ -123,6 +126,7 @@ def profile_log(log: pl.DataFrame, purchase_event_types: tuple[str, ...]) -> Log
         n_event_types=len(event_types),
         journey_length=_quantiles(lengths),
         gap_days=_quantiles(gaps),
+        ties=int((gaps == 0).sum()),
         nulls={name: n for name in log.columns if (n := log[name].null_count())},
     )
 
@@ -168,6 +172,7 @@ def render(report: QualityReport) -> RenderableType:
         "last event": f"{profile.last_time:%Y-%m-%d %H:%M:%S} UTC",
         "events per customer": _line(profile.journey_length),
         "days between events": _line(profile.gap_days),
+        "ties (time of the event before)": f"{profile.ties:,} ({profile.ties / report.kept:.1%})",
         f"channels ({profile.n_channels})": _line(profile.channels),
         f"event types ({profile.n_event_types})": _line(profile.event_types),
         "missing values": _line(profile.nulls) or "none",

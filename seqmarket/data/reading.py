@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
+import numpy as np
 import polars as pl
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
 
+from seqmarket.data.delimited import find_fault, find_records, read_header
 from seqmarket.data.settings import Settings
 from seqmarket.errors import SeqmarketError
 
@@ -40,6 +42,14 @@ def _nothing_known() -> None:
     return None
 
 
+def _no_flaws() -> dict[str, NDArray[np.bool_]]:
+    return {}
+
+
+def _as_separator(value: Any) -> Any:
+    return "\t" if value in ("tab", r"\t") else value
+
+
 @dataclass(frozen=True)
 class RawPart:
     """A piece of a log as it was found, usually one file.
@@ -50,13 +60,17 @@ class RawPart:
         unit: What a row is called: `line` in text files.
         place: From 0-based rows, ascending, to what a person sees in the file; default: 1-based.
         fault: Looks for what is wrong with a file that cannot be read.
+        flaws: Looks for broken rows that cannot be told from `frame`: problem -> mask of the rows.
+        header: Of a text file: the names in its first line, as written.
     """
 
     frame: pl.LazyFrame
     label: str
     unit: str = "row"
     place: Callable[[Sequence[int]], list[int]] = _one_based
-    fault: Callable[[], str | None] = _nothing_known
+    fault: Callable[[], SeqmarketError | None] = _nothing_known
+    flaws: Callable[[], Mapping[str, NDArray[np.bool_]]] = _no_flaws
+    header: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,12 +86,14 @@ class CsvSettings(Settings):
     """How CSV files are written.
 
     Attributes:
-        separator: Of fields; null: a comma, in .tsv files a tab.
+        separator: Of fields, one character or `tab`; null: a comma, in .tsv files a tab.
         encoding: utf8-lossy replaces what is not UTF-8.
         null_values: Words that mean "missing"; an empty field always does.
     """
 
-    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    separator: (
+        Annotated[str, BeforeValidator(_as_separator), Field(min_length=1, max_length=1)] | None
+    ) = None
     encoding: Literal["utf8", "utf8-lossy"] = "utf8"
     null_values: tuple[str, ...] = ()
 
@@ -105,7 +121,9 @@ def find_files(path: str, file_format: Literal["auto"] | FileFormat, *, key: str
         found = [file for file in anchor.glob(pattern) if file.is_file()] if path else []
     if not found:
         raise SeqmarketError(
-            f"no file at {path or 'an empty path'}",
+            f"no data files in the folder {path}"
+            if given.is_dir() and path
+            else f"no file at {path or 'an empty path'}",
             where=key,
             fix="give a file, a glob in quotes, or a folder with "
             + (f"{file_format} files" if file_format != "auto" else f"{', '.join(_FORMATS)} files"),
@@ -129,10 +147,19 @@ def scan(file: DataFile, settings: CsvSettings) -> RawPart:
             infer_schema=False,
             encoding=settings.encoding,
             null_values=list(settings.null_values),
+            truncate_ragged_lines=True,  # `flaws` finds them, whichever columns are read
             glob=False,
         )
-        lines, fault = partial(_lines, file.path), partial(_long_line, file.path, separator)
-        part = RawPart(frame, label, "line", lines, fault)
+        part = RawPart(
+            frame,
+            label,
+            unit="line",
+            place=lambda rows: find_records(file.path, separator).line[list(rows)].tolist(),
+            fault=partial(find_fault, file.path, separator, settings.encoding),
+            flaws=lambda: find_records(file.path, separator).flaws(),
+        )
+        with _readable(part):
+            part = replace(part, header=read_header(file.path, separator, settings.encoding))
     elif file.format == "parquet":
         part = RawPart(pl.scan_parquet(file.path, hive_partitioning=False, glob=False), label)
     else:
@@ -172,8 +199,9 @@ def _readable(part: RawPart) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise SeqmarketError(
-            part.fault() or f"the file is damaged or of another format ({type(error).__name__})",
+        fault = part.fault() if isinstance(error, pl.exceptions.PolarsError) else None
+        raise fault or SeqmarketError(
+            f"the file is damaged or of another format ({type(error).__name__})",
             where=part.label,
             fix="check the file; how it is written is set with data.format and data.csv.*",
         ) from error
@@ -199,34 +227,3 @@ def _data_file(path: Path, file_format: Literal["auto"] | FileFormat) -> DataFil
         (name, None if value == _NO_VALUE else unquote(value)) for name, value in pairs
     )
     return DataFile(path, known, partitions)
-
-
-def _lines(path: Path, rows: Sequence[int]) -> list[int]:
-    """The lines on which these records of a CSV file start, as an editor counts them.
-
-    A quoted field may span lines: a record goes on while its number of quotes is odd.
-    """
-    starts = []
-    inside = False
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not inside:
-                starts.append(number)
-                if len(starts) > rows[-1] + 2:
-                    break
-            inside ^= line.count(b'"') % 2 == 1
-    return [starts[row + 1] for row in rows]
-
-
-def _long_line(path: Path, separator: str) -> str | None:
-    """Names the first line of a CSV file with more fields than the header has."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        records = csv.reader(file, delimiter=separator)
-        header = next(records, None)
-        if header is None:
-            return "the file is empty"
-        for record in records:
-            if len(record) > len(header):
-                fields = f"{len(record)} fields, and the header {len(header)}"
-                return f"line {records.line_num} has {fields}"
-    return None

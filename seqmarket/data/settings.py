@@ -79,10 +79,11 @@ class SplitSettings(Settings):
         train_end: End of the training period, exclusive; null: by `train_fraction`.
         validation_end: End of the validation period; null: by `validation_fraction`.
         test_end: End of the test period; null: the end of the observation.
-        train_fraction: Share of the observed time (`cohort`: of the customers) for training.
+        train_fraction: Share of the observed time (`cohort`: of the customers) for training. In an
+            observation of ten days or more, a boundary by share lies at the midnight (UTC) before.
         validation_fraction: The share for validation; the rest is the test.
         warm_up: No baseline is trained at a cutoff in this first stretch of the log, where windows
-            into the past are not yet filled.
+            into the past are not yet filled; in ten days or more it lasts until a midnight (UTC).
         cutoff_every: Distance of the calendar cutoffs at which predictions are evaluated.
     """
 

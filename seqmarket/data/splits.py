@@ -3,6 +3,10 @@
 A fold is a half-open period of time and, if wished, a group of customers. A prediction belongs to
 a fold only if its whole label window does: a window ``(t, t + w]`` must end before the period does,
 so the last ``w`` of every period yields no prediction times. That is the gap between the folds.
+
+Calendar cutoffs are at midnight UTC: in an observation of ten days or more, boundaries by share lie
+at the midnight before, and the first cutoff of training at the midnight after its warm-up.
+Boundaries that are set stay where they are set.
 """
 
 from __future__ import annotations
@@ -19,11 +23,14 @@ from numpy.typing import NDArray
 
 from seqmarket.data.settings import SplitSettings
 from seqmarket.errors import SeqmarketError
+from seqmarket.schema import MICROSECONDS_PER_DAY
 
 Fold = Literal["train", "validation", "test"]
 FOLDS: tuple[Fold, ...] = ("train", "validation", "test")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG = 10 * MICROSECONDS_PER_DAY
+"""An observation at least this long is divided at midnights."""
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -54,7 +61,7 @@ class Split:
     Attributes:
         periods: The period of each fold.
         customer_fold: (C,) int8 index into `FOLDS`, or None where every customer is in each fold.
-        warm_up: Length, in microseconds, of the log's first stretch without training cutoffs.
+        warm_up: Length, in microseconds, of the training period's first stretch without cutoffs.
         cutoff_every: Distance of the calendar cutoffs, in microseconds.
     """
 
@@ -108,11 +115,24 @@ def make_split(customers: pl.DataFrame, observed_until: datetime, settings: Spli
     microsecond = timedelta(microseconds=1)
     warm_up, every = settings.warm_up // microsecond, settings.cutoff_every // microsecond
     if settings.kind == "cohort":
+        start = _midnight_before(start)
+    if end - start >= _LONG:
+        warm_up = _midnight_after(start + warm_up) - start
+    if settings.kind == "cohort":
         whole = Period(start, end)
         return Split(dict.fromkeys(FOLDS, whole), _cohorts(customers, settings), warm_up, every)
     periods = _consecutive_periods(start, end, settings)
     groups = _hashed_groups(customers, settings) if settings.kind == "time_and_customer" else None
     return Split(periods, groups, warm_up, every)
+
+
+def _midnight_before(moment: int) -> int:
+    return moment // MICROSECONDS_PER_DAY * MICROSECONDS_PER_DAY
+
+
+def _midnight_after(moment: int) -> int:
+    """The same moment if it is a midnight."""
+    return -_midnight_before(-moment)
 
 
 def _consecutive_periods(start: int, end: int, settings: SplitSettings) -> dict[Fold, Period]:
@@ -126,12 +146,15 @@ def _consecutive_periods(start: int, end: int, settings: SplitSettings) -> dict[
         )
 
     def boundary(moment: datetime | None, share: float) -> int:
-        return start + int(span * share) if moment is None else to_microseconds(moment)
+        if moment is not None:
+            return to_microseconds(moment)
+        by_share = start + int(span * share)
+        return _midnight_before(by_share) if span >= _LONG else by_share
 
     boundaries = {
         "train_end": boundary(settings.train_end, settings.train_fraction),
         "validation_end": boundary(settings.validation_end, until_validation),
-        "test_end": boundary(settings.test_end, 1.0),
+        "test_end": end if settings.test_end is None else to_microseconds(settings.test_end),
     }
     previous = start
     for name, value in boundaries.items():
@@ -141,7 +164,8 @@ def _consecutive_periods(start: int, end: int, settings: SplitSettings) -> dict[
                 f"{to_datetime(previous):%Y-%m-%d %H:%M} and within the observation, "
                 f"which ends at {to_datetime(end):%Y-%m-%d %H:%M}",
                 where=f"data.split.{name}",
-                fix=f"set data.split.{name}=YYYY-MM-DD, or null to divide by shares",
+                fix=f"set data.split.{name}=YYYY-MM-DD, or null to divide by shares, of at least "
+                "a day each",
             )
         previous = value
     train_end, validation_end, test_end = boundaries.values()

@@ -15,6 +15,7 @@ from typing import Literal
 
 import polars as pl
 
+from seqmarket.data.delimited import MORE_FIELDS, UNPAIRED, UNPAIRED_FIX
 from seqmarket.data.parsing import (
     NEGATIVE,
     SKIPPED_TIME,
@@ -41,6 +42,7 @@ _PART, _ROW, _POSITION, _RULE, _ZONED = "__part", "__row", "__position", "__rule
 _MIXED = "has an offset in some rows and none in others"
 _FUTURE = "is in the future"
 _FIXES = {
+    MORE_FIELDS: "put a field that holds the separator in quotes",
     UNREADABLE_TIME: "say how times are written with data.time_format",
     _MIXED: "give every time an offset such as Z or +01:00, or none",
     SKIPPED_TIME: "check data.time_zone",
@@ -97,9 +99,10 @@ def validate_events(
 ) -> tuple[pl.DataFrame, QualityReport]:
     """Converts a raw log strictly, applies the rules, and accounts for every row.
 
-    The rules: customer_id, time, channel and event_type are there and not blank; a time can be
-    read, exists in its time zone, is not in the future, and has an offset if most others have one;
-    numbers are numbers and finite; cost, and unless allowed value, are not negative.
+    The rules: a line of a text file has as many fields as its header, used or not; customer_id,
+    time, channel and event_type are there and not blank; a time can be read, exists in its time
+    zone, is not in the future, and has an offset if most others have one; numbers are numbers and
+    finite; cost, and unless allowed value, are not negative.
 
     Args:
         raw: The log, in pieces or in one. Value and cost may be absent.
@@ -224,7 +227,7 @@ def _convert(
         raw = collect(part, part.frame.select(name for name in kinds if name in types))
         absent = pl.Series([None]).new_from_index(0, len(raw))
         columns = {_ZONED: absent.cast(pl.Boolean)}
-        broken: dict[str, pl.Series] = {}
+        broken = _flaws(part, len(raw))
         for name, kind in kinds.items():
             try:
                 parsed = _parse(raw[name] if name in types else absent, kind, times)
@@ -251,6 +254,14 @@ def _convert(
             .with_row_index(_ROW)
         )
     return pl.concat(frames).with_row_index(_POSITION)
+
+
+def _flaws(part: RawPart, n_rows: int) -> dict[str, pl.Series]:
+    """Rule -> mask of the rows that break it, of rules about a row as a whole."""
+    flaws = part.flaws()
+    if any(len(mask) != n_rows for mask in flaws.values()):
+        raise part.fault() or SeqmarketError(UNPAIRED, where=part.label, fix=UNPAIRED_FIX)
+    return {_rule("", name): pl.Series(mask) for name, mask in flaws.items() if mask.any()}
 
 
 def _parse(raw: pl.Series, kind: _Kind, times: TimeFormat) -> Parsed:
@@ -280,7 +291,7 @@ def _rule(column: str, problem: str) -> str:
 
 def _reason(rule: str, shown: Mapping[str, str]) -> str:
     problem, _, column = rule.partition("|")
-    return f"'{shown[column]}' {problem}"
+    return f"'{shown[column]}' {problem}" if column else f"a row {problem}"
 
 
 def _place(part: RawPart, row: int) -> str:
@@ -298,7 +309,7 @@ def _offence(
         + (
             f"; {more} further {'row breaks' if more == 1 else 'rows break'} a rule" if more else ""
         ),
-        where=f"{_place(parts[index], row)}, column '{shown[column]}'",
+        where=_place(parts[index], row) + (f", column '{shown[column]}'" if column else ""),
         fix=f"{_FIXES[problem]}; or {fix}" if problem in _FIXES else fix,
     )
 

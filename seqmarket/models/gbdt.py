@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from seqmarket.errors import SeqmarketError
@@ -46,17 +47,17 @@ class GradientBoosting:
     def __init__(
         self,
         spec: SequenceSpec,
-        n_trees: int = 300,
-        learning_rate: float = 0.03,
-        num_leaves: int = 15,
-        min_rows_per_leaf: int = 50,
-        row_share: float = 0.8,
-        feature_share: float = 0.5,
-        l2: float = 5.0,
-        max_channels: int = 12,
+        n_trees: Annotated[int, Ge(1)] = 300,
+        learning_rate: Annotated[float, Gt(0)] = 0.03,
+        num_leaves: Annotated[int, Ge(2), Le(131_072)] = 15,
+        min_rows_per_leaf: Annotated[int, Ge(0)] = 50,
+        row_share: Annotated[float, Gt(0), Le(1)] = 0.8,
+        feature_share: Annotated[float, Gt(0), Le(1)] = 0.5,
+        l2: Annotated[float, Ge(0)] = 5.0,
+        max_channels: Annotated[int, Ge(0)] = 12,
         static: bool = True,
-        seed: int = 0,
-        num_threads: int = 1,
+        seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0,
+        num_threads: Annotated[int, Ge(1)] = 1,
     ) -> None:
         try:
             import lightgbm

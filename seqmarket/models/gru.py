@@ -5,7 +5,10 @@ Shape legend: B journeys, T events of the longest, D width of a state.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Lt
 from torch import nn
 
 from seqmarket.nn.embedding import EventEmbedding
@@ -21,7 +24,11 @@ class GRUEncoder(nn.Module):
     """
 
     def __init__(
-        self, spec: SequenceSpec, d_model: int = 64, n_layers: int = 1, dropout: float = 0.1
+        self,
+        spec: SequenceSpec,
+        d_model: Annotated[int, Ge(1)] = 64,
+        n_layers: Annotated[int, Ge(1)] = 1,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
     ) -> None:
         """Builds it.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Gt
 from numpy.typing import NDArray
 
 from seqmarket.nn.per_task import PerTask, answerable
@@ -22,7 +23,7 @@ class Majority:
 
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "categorical"})
 
-    def __init__(self, spec: SequenceSpec, smoothing: float = 1.0) -> None:
+    def __init__(self, spec: SequenceSpec, smoothing: Annotated[float, Gt(0)] = 1.0) -> None:
         self._n_channels = spec.n_channels
         self._smoothing = smoothing
         self._frequency: PerTask[NDArray[np.float64]] = PerTask("majority")

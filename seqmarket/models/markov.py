@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from seqmarket.errors import SeqmarketError
@@ -74,7 +75,7 @@ class Markov:
 
     kinds: ClassVar[frozenset[TaskKind]] = frozenset({"categorical"})
 
-    def __init__(self, spec: SequenceSpec, order: int = 5) -> None:
+    def __init__(self, spec: SequenceSpec, order: Annotated[int, Ge(0)] = 5) -> None:
         if order < 0:
             raise SeqmarketError(
                 f"a Markov chain of order {order} does not exist",

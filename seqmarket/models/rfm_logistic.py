@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
@@ -47,10 +48,10 @@ class RfmLogistic:
     def __init__(
         self,
         spec: SequenceSpec,
-        c: float = 0.1,
-        max_channels: int = 12,
+        c: Annotated[float, Gt(0)] = 0.1,
+        max_channels: Annotated[int, Ge(0)] = 12,
         static: bool = True,
-        max_iterations: int = 1000,
+        max_iterations: Annotated[int, Ge(1)] = 1000,
     ) -> None:
         self._features = RfmFeatures(spec, max_channels, static)
         self._c = c

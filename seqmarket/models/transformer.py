@@ -5,6 +5,9 @@ Shape legend: B journeys, T events of the longest, D width of a state.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from seqmarket.nn.attention import RotaryAngles, TransformerBlock
@@ -23,11 +26,11 @@ class TransformerEncoder(nn.Module):
     def __init__(
         self,
         spec: SequenceSpec,
-        d_model: int = 64,
-        n_layers: int = 2,
-        n_heads: int = 4,
-        mlp_ratio: int = 4,
-        dropout: float = 0.1,
+        d_model: Annotated[int, Ge(1)] = 64,
+        n_layers: Annotated[int, Ge(1)] = 2,
+        n_heads: Annotated[int, Ge(1)] = 4,
+        mlp_ratio: Annotated[int, Ge(1)] = 4,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
     ) -> None:
         """Builds it.
 

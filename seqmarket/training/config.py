@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from seqmarket.data.settings import (
     EncodingSettings,
@@ -23,10 +24,11 @@ from seqmarket.data.settings import (
     SplitSettings,
     ValidationSettings,
 )
-from seqmarket.training.config_errors import explain
+from seqmarket.training.config_errors import explain, wrong
 from seqmarket.training.tracking.settings import TrackingSettings
 
 _NOT_PART_OF_A_RUN = ("ckpt_path", "hydra", "name", "paths", "tracking")
+_LOG_NAME = re.compile(r"[\w.-]+")
 
 
 def _gather_options(value: Any, known: set[str]) -> Any:
@@ -85,6 +87,29 @@ class DataConfig(Settings):
     @classmethod
     def _gather(cls, value: Any) -> Any:
         return _gather_options(value, {"_target_", "split", "encoding", "validation"})
+
+    @model_validator(mode="after")
+    def _name_fits_a_file(self) -> Self:
+        name = self.options.get("name")
+        if isinstance(name, str) and not _LOG_NAME.fullmatch(name):
+            raise wrong(
+                "name",
+                f"a name of letters, digits, '_', '-' and '.' is needed, as files are named by it; "
+                f"got {name!r}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_left_to_test(self) -> Self:
+        split = self.split
+        by_shares = split.kind != "time" or split.validation_end is None
+        if by_shares and split.train_fraction + split.validation_fraction >= 1:
+            raise wrong(
+                "split.train_fraction",
+                "with validation_fraction it leaves nothing for the test; "
+                "make their sum smaller than 1",
+            )
+        return self
 
 
 class NextChannelTask(Settings):
@@ -198,6 +223,19 @@ class TrainingConfig(Settings):
     eval_tokens: int = Field(32_768, ge=1)
 
 
+def _share_or_number(value: float) -> float:
+    whole = value >= 1 and float(value).is_integer()
+    if not (0 < value <= 1 or whole):
+        raise ValueError(
+            f"a share above 0 and up to 1, or a whole number of batches is needed; got {value!r}"
+        )
+    return value if value <= 1 else int(value)
+
+
+BatchLimit = Annotated[int | float, AfterValidator(_share_or_number)]
+"""A number of batches, or a share of all: 1 is one batch, 1.0 is every batch."""
+
+
 class TrainerConfig(Settings):
     """What Lightning's `Trainer` is told about the machine.
 
@@ -205,7 +243,8 @@ class TrainerConfig(Settings):
         accelerator: `cpu`, `gpu`, `mps` or `auto`.
         devices: How many devices, or `auto`.
         num_nodes: How many machines.
-        strategy: `auto`, or `ddp` for several devices.
+        strategy: `auto`, or `ddp` for several devices. Strategies that start processes other than
+            by this command line, such as `ddp_spawn`, would each record a run of their own.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
         deterministic: Whether only deterministic kernels are used.
         limit_train_batches: A number of batches per epoch, or a share of them; null: all.
@@ -214,13 +253,13 @@ class TrainerConfig(Settings):
     """
 
     accelerator: Literal["cpu", "gpu", "cuda", "mps", "auto"] = "cpu"
-    devices: int | Literal["auto"] = 1
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     num_nodes: int = Field(1, ge=1)
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = "32-true"
     deterministic: bool = True
-    limit_train_batches: int | float | None = Field(None, gt=0)
-    limit_val_batches: int | float | None = Field(None, gt=0)
+    limit_train_batches: BatchLimit | None = None
+    limit_val_batches: BatchLimit | None = None
     enable_progress_bar: bool | None = None
 
     @property
@@ -260,7 +299,7 @@ class RunConfig(Settings):
         paths: Where files are written.
     """
 
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, le=2**32 - 1)
     name: str | None = None
     ckpt_path: str | None = None
     debug: str | None = None

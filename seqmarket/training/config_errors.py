@@ -7,9 +7,22 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 from typing_extensions import is_typeddict
 
 from seqmarket.errors import SeqmarketError, did_you_mean
+
+_BLAMED = "wrong_setting"
+
+
+def wrong(key: str, reason: str) -> PydanticCustomError:
+    """What a check of several settings raises, so that the message names the one to blame.
+
+    Args:
+        key: Its dotted key below the settings that are checked.
+        reason: What is wrong.
+    """
+    return PydanticCustomError(_BLAMED, "{reason}", {"key": key, "reason": reason})
 
 
 def explain(error: ValidationError, shape: Any = None, prefix: str = "") -> SeqmarketError:
@@ -28,8 +41,12 @@ def explain(error: ValidationError, shape: Any = None, prefix: str = "") -> Seqm
     got: dict[str, str] = {}
     for item in error.errors(include_url=False):
         path, known = _locate(shape, item["loc"])
+        if item["type"] == _BLAMED:
+            path += item["ctx"]["key"].split(".")
         key = ".".join([*filter(None, [prefix.rstrip(".")]), *path])
-        if item["type"] == "extra_forbidden":
+        if item["type"] == _BLAMED:
+            reasons[key] = [item["msg"]]
+        elif item["type"] == "extra_forbidden":
             hint = f"; {did_you_mean(path[-1], known)}" if known else ""
             reasons[key] = [f"no such setting{hint}"]
         elif item["type"] in ("missing", "missing_argument"):

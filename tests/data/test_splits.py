@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
 
 import numpy as np
 import polars as pl
@@ -38,6 +40,60 @@ def test_shares_divide_the_observed_time() -> None:
     lengths = [(p.end - p.start) / day for p in split.periods.values()]
     assert lengths == pytest.approx([65, 15, 20])
     assert split.periods["train"].end == split.periods["validation"].start
+
+
+ODD_START = datetime(2026, 1, 1, 22, 38, 44, 546_000, tzinfo=UTC)
+
+
+def odd_customers() -> pl.DataFrame:
+    """A log that begins at an odd time of the day."""
+    return customers().with_columns(pl.col("first_time") + (ODD_START - START))
+
+
+def at_midnight(moments: Iterable[int]) -> bool:
+    return all(to_datetime(m).time() == time(0) for m in moments)
+
+
+def cutoffs(split: Split) -> list[int]:
+    return [int(t) for fold in FOLDS for t in split.cutoffs(fold, timedelta(days=7))]
+
+
+@pytest.mark.parametrize("kind", ["time", "time_and_customer", "cohort"])
+@pytest.mark.parametrize("warm_up", ["0d", "30h", "56d"])
+def test_cutoffs_are_at_midnight(kind: str, warm_up: str) -> None:
+    settings = SplitSettings.model_validate({"kind": kind, "warm_up": warm_up})
+    split = make_split(odd_customers(), END + timedelta(hours=7), settings)
+    train = split.periods["train"]
+    assert len(cutoffs(split)) >= 5
+    assert at_midnight(cutoffs(split))
+    first = to_datetime(split.cutoffs("train", 0)[0])
+    assert timedelta(0) <= first - to_datetime(train.start) - settings.warm_up < timedelta(days=1)
+    assert to_datetime(train.start) == (START if kind == "cohort" else ODD_START)
+    assert to_datetime(split.periods["test"].end) == END + timedelta(hours=7)
+    mutant = replace(split, warm_up=split.warm_up + 1)
+    assert not at_midnight(cutoffs(mutant))
+
+
+def test_a_short_log_is_divided_where_the_shares_are() -> None:
+    until = ODD_START + timedelta(days=9)
+    early = odd_customers().filter(pl.col("first_time") < until)
+    split = make_split(early, until, SplitSettings(warm_up=timedelta(0)))
+    train = split.periods["train"]
+    assert to_datetime(train.end) - ODD_START == 0.65 * timedelta(days=9)
+    assert to_datetime(split.cutoffs("train", 0)[0]) == ODD_START
+
+
+def test_dates_stay_where_they_are_set() -> None:
+    settings = SplitSettings.model_validate({"train_end": "2026-02-01T09:30:00"})
+    split = make_split(odd_customers(), END, settings)
+    assert to_datetime(split.periods["train"].end).time() == time(9, 30)
+    assert at_midnight([split.periods["validation"].end])
+
+
+def test_a_period_too_short_for_a_midnight_is_refused_by_name() -> None:
+    with pytest.raises(SeqmarketError, match="validation_end") as caught:
+        make_split(odd_customers(), END, SplitSettings(validation_fraction=0.001))
+    assert "at least a day" in str(caught.value)
 
 
 def test_dates_go_before_shares() -> None:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from seqmarket.data.event_log import EventLog
+from seqmarket.data.quality import QualityReport
 from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.store import SequenceStore, open_store, prepare_store, write_store
@@ -96,6 +97,13 @@ def test_a_change_inside_the_training_period_is_noticed(log: EventLog, tmp_path:
         fitted_before(log, with_later_events(log, before_end), tmp_path)
 
 
+def test_the_report_keeps_its_warnings(log: EventLog, tmp_path: Path) -> None:
+    doubtful = replace(log, report=replace(log.report, warnings=("look at this",)))
+    store = store_of(doubtful, tmp_path / "store")
+    assert store.report["warnings"] == ["look at this"]
+    assert QualityReport.from_dict(store.report) == doubtful.report
+
+
 def test_customers_of_other_folds_are_not_fitted_on(log: EventLog, tmp_path: Path) -> None:
     split = SplitSettings(kind="time_and_customer")
     store = store_of(log, tmp_path / "store", split)
@@ -117,6 +125,9 @@ def test_the_same_data_and_settings_are_encoded_once(tmp_path: Path) -> None:
 
     class Counting:
         name = source.name
+
+        def check(self) -> None:
+            source.check()
 
         def fingerprint(self) -> str:
             return source.fingerprint()

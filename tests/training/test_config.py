@@ -72,6 +72,26 @@ def test_settings_cannot_be_changed(plain: dict[str, Any]) -> None:
         ("baselines.markov._target_", 3, "baselines.markov._target_: expected a valid string"),
         ("trainer", {"devices": "two"}, "trainer.devices: expected a valid integer or 'auto'"),
         ("tracking", {"url": "x"}, "tracking.url: no such setting; did you mean 'uri'?"),
+        ("seed", 2**32, "seed: expected less than or equal to 4294967295"),
+        (
+            "trainer",
+            {"devices": 0},
+            "trainer.devices: expected greater than or equal to 1 or 'auto'",
+        ),
+        ("trainer", {"strategy": "ddp_spawn"}, "trainer.strategy: expected 'auto', 'ddp' or"),
+        (
+            "trainer",
+            {"limit_train_batches": 5000000.5},
+            "trainer.limit_train_batches: a share above 0 and up to 1, or a whole number",
+        ),
+        ("trainer", {"limit_val_batches": 0}, "trainer.limit_val_batches: a share above 0"),
+        ("data.name", "a/b", "data.name: a name of letters, digits, '_', '-' and '.' is needed"),
+        ("data.name", "", "data.name: a name of letters"),
+        (
+            "data.split.train_fraction",
+            0.9,
+            "data.split.train_fraction: with validation_fraction it",
+        ),
         ("model", {"d_model": 8}, "model._target_: is missing"),
         ("model", None, "model: expected a valid dictionary"),
         ("task", {}, "task: choose at least one of next_channel, purchase and churn"),
@@ -88,6 +108,43 @@ def test_wrong_setting_is_named(
     with pytest.raises(SeqmarketError) as caught:
         parse_config(plain)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("split", "fine"),
+    [
+        ({"train_fraction": 0.8, "validation_fraction": 0.2}, False),
+        ({"train_fraction": 0.8, "validation_fraction": 0.2, "train_end": "2020-01-01"}, False),
+        ({"train_fraction": 0.8, "validation_fraction": 0.2, "validation_end": "2020-01-01"}, True),
+        (
+            {
+                "kind": "time_and_customer",
+                "train_fraction": 0.9,
+                "validation_end": "2020-01-01",
+            },
+            False,
+        ),
+        ({"train_fraction": 0.79, "validation_fraction": 0.2}, True),
+    ],
+)
+def test_shares_leave_something_to_test(
+    plain: dict[str, Any], split: dict[str, Any], fine: bool
+) -> None:
+    plain["data"]["split"] = split
+    if fine:
+        parse_config(plain)
+    else:
+        with pytest.raises(SeqmarketError, match="leaves nothing for the test"):
+            parse_config(plain)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(1, 1), (1.0, 1.0), (0.25, 0.25), (7.0, 7), ("0.5", 0.5), (None, None)]
+)
+def test_batch_limits(plain: dict[str, Any], given: Any, meant: Any) -> None:
+    limit = parse_config({**plain, "trainer": {"limit_train_batches": given}}).trainer
+    assert limit.limit_train_batches == meant
+    assert type(limit.limit_train_batches) is type(meant)
 
 
 def test_long_values_are_shortened(plain: dict[str, Any]) -> None:

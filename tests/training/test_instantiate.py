@@ -11,8 +11,8 @@ import torch
 
 from seqmarket.data.settings import EncodingSettings, PositiveDuration, Settings
 from seqmarket.errors import SeqmarketError
-from seqmarket.training.config import ComponentConfig
-from seqmarket.training.instantiate import build, resolve_target
+from seqmarket.training.config import ComponentConfig, RunConfig
+from seqmarket.training.instantiate import build, check_components, resolve_target
 
 
 class Layer:
@@ -140,6 +140,143 @@ def test_refused_target(path: str, message: str) -> None:
     with pytest.raises(SeqmarketError) as caught:
         resolve_target(path)
     assert message in str(caught.value)
+
+
+def test_key_of_a_refused_target_is_named() -> None:
+    for path in ("os.system", "torch.optim.AdmaW", "seqmarket.models.lstn.LSTM"):
+        with pytest.raises(SeqmarketError) as caught:
+            resolve_target(path, "model.")
+        assert caught.value.where == f"model._target_: {path}"
+
+
+def run_config(**parts: Any) -> RunConfig:
+    """Of a small run, with some parts changed."""
+    plain = {
+        "data": {"_target_": "seqmarket.data.sources.synthetic.SyntheticJourneys"},
+        "model": {"_target_": "seqmarket.models.gru.GRUEncoder", "d_model": 8},
+        "task": {"churn": {}},
+    }
+    return RunConfig.model_validate({**plain, **parts})
+
+
+def model(name: str, **options: Any) -> dict[str, Any]:
+    return {"_target_": f"seqmarket.models.{name}", **options}
+
+
+TRANSFORMER = "transformer.TransformerEncoder"
+
+
+def test_a_sound_run_passes_the_checks() -> None:
+    check_components(run_config())
+    check_components(run_config(model=model("majority.Majority")))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"model": model(TRANSFORMER, d_model=-8)},
+            "model.d_model: expected greater than or equal",
+        ),
+        ({"model": model(TRANSFORMER, d_model=0)}, "model.d_model: expected greater than or equal"),
+        ({"model": model(TRANSFORMER, d_model=8, n_heads=3)}, "multiple of 4 * n_heads"),
+        ({"model": model(TRANSFORMER, n_layers=0)}, "model.n_layers: expected greater than or equ"),
+        ({"model": model("lstm.LSTMEncoder", dropout=2)}, "model.dropout: expected less than 1"),
+        (
+            {"model": model("gru.GRUEncoder", n_layers=0)},
+            "model.n_layers: expected greater than or",
+        ),
+        ({"model": {"_target_": "torch.nn.Linear"}}, "neither a journey encoder nor a baseline"),
+        (
+            {"model": {"_target_": "seqmarket.fake.Layer"}},
+            "neither a journey encoder nor a baseline",
+        ),
+        ({"model": model("markov.Markov")}, "markov answers none of the tasks churn"),
+        (
+            {"baselines": {"markov": model("markov.Markov", order=-1)}},
+            "baselines.markov.order: expected greater than or equal to 0",
+        ),
+        (
+            {"baselines": {"rfm": model("rfm_logistic.RfmLogistic", c=0)}},
+            "baselines.rfm.c: expected greater than 0",
+        ),
+        ({"baselines": {"gru": model("gru.GRUEncoder")}}, "only baselines stand beside the model"),
+        (
+            {"training": {"optimizer": {"_target_": "torch.optim.AdamW", "lr": -1.0}}},
+            "Invalid learning rate",
+        ),
+        (
+            {"training": {"optimizer": {"_target_": "torch.optim.AdamW", "lr": "abc"}}},
+            "training.optimizer.lr: expected a valid number",
+        ),
+        (
+            {
+                "training": {
+                    "optimizer": {"_target_": "torch.optim.AdamW", "fused": True, "foreach": True}
+                }
+            },
+            "cannot be `True` together",
+        ),
+        (
+            {"training": {"optimizer": {"_target_": "torch.nn.Linear"}}},
+            "'torch.nn.Linear' is not an optimizer",
+        ),
+    ],
+)
+def test_what_a_run_would_stumble_on_is_found_first(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(SeqmarketError) as caught:
+        check_components(run_config(**parts))
+    assert message in str(caught.value)
+
+
+class Encoder(torch.nn.Module):
+    """A plug-in that asks more of its data than the smallest data have."""
+
+    def __init__(self, spec: Any, width: int = 4) -> None:
+        super().__init__()
+        self.first = spec.categorical[0]
+
+    def forward(self, batch: Any, need_attention: bool = False) -> Any:
+        raise NotImplementedError
+
+
+def test_a_plug_in_is_checked_without_being_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in = types.ModuleType("plug_in")
+    monkeypatch.setattr(Encoder, "__module__", "plug_in")
+    vars(plug_in).update(Encoder=Encoder)
+    monkeypatch.setitem(sys.modules, "plug_in", plug_in)
+    monkeypatch.setenv("SEQMARKET_PLUGINS", "plug_in")
+    check_components(run_config(model={"_target_": "plug_in.Encoder"}))
+    with pytest.raises(SeqmarketError, match=r"model\.width: expected a valid integer"):
+        check_components(run_config(model={"_target_": "plug_in.Encoder", "width": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "gpus", "fine"),
+    [
+        ("gpu", 1, 0, False),
+        ("cuda", 1, 0, False),
+        ("mps", 1, 1, False),
+        ("gpu", 4, 2, False),
+        ("gpu", "auto", 0, False),
+        ("gpu", 2, 2, True),
+        ("gpu", "auto", 2, True),
+        ("cpu", 4, 0, True),
+        ("auto", 1, 0, True),
+    ],
+)
+def test_the_devices_must_be_there(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, devices: Any, gpus: int, fine: bool
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    config = run_config(trainer={"accelerator": accelerator, "devices": devices})
+    if fine:
+        check_components(config)
+    else:
+        with pytest.raises(SeqmarketError, match="on this machine"):
+            check_components(config)
 
 
 def test_own_package_is_allowed_by_the_environment_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,3 +61,13 @@ def test_an_unknown_run_leaves_no_database(tmp_path: Path) -> None:
     with pytest.raises(SeqmarketError, match="no MLflow database"):
         find("0123456789abcdef", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("run", ["runs/nothing", "runs\\nothing", "nothing.ckpt"])
+def test_what_looks_like_a_path_is_not_looked_for_in_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
+    monkeypatch.delattr("seqmarket.training.locate.download_artifact")
+    with pytest.raises(SeqmarketError, match="there is no such file or run folder"):
+        find(run, tmp_path)
+    assert list(tmp_path.iterdir()) == []

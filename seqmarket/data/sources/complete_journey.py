@@ -86,6 +86,14 @@ class CompleteJourney(Settings):
     demographics: bool = True
     observed_until: Moment | None = None
 
+    def check(self) -> None:
+        """See `EventSource`.
+
+        Raises:
+            SeqmarketError: The package is not installed.
+        """
+        _folder()
+
     def fingerprint(self) -> str:
         """See `EventSource`.
 

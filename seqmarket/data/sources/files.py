@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,9 @@ from seqmarket.data.validation import EventSchema, validate_customers
 from seqmarket.errors import SeqmarketError, did_you_mean
 
 _REVISION = 1
+_TIMES = ("time", "timestamp")
+"""Names that the column of the times may have without being declared."""
+_SEPARATORS = {";": "'data.csv.separator=\";\"'", "\t": "data.csv.separator=tab"}
 
 _TimeFormatName = Annotated[str, AfterValidator(check_time_format)]
 _TimeZoneName = Annotated[str, AfterValidator(check_time_zone)]
@@ -86,6 +90,16 @@ class FileSource(Settings):
     observed_until: Moment | None = None
     csv: CsvSettings = CsvSettings()
 
+    def check(self) -> None:
+        """See `EventSource`.
+
+        Raises:
+            SeqmarketError: There is no such file, or its suffix tells no format.
+        """
+        find_files(self.path, self.format, key="data.path")
+        if self.customers_path is not None:
+            find_files(self.customers_path, "auto", key="data.customers_path")
+
     def fingerprint(self) -> str:
         """See `EventSource`. Where the files lie does not count; their order does.
 
@@ -148,7 +162,7 @@ class FileSource(Settings):
             )
         found = {
             "customer_id": columns.customer_id,
-            "time": columns.time or ("time" if "time" in there else "timestamp"),
+            "time": columns.time or next((name for name in _TIMES if name in there), _TIMES[0]),
             "channel": channel or str(event_type),
             "event_type": event_type or str(channel),
         }
@@ -163,7 +177,8 @@ class FileSource(Settings):
         for key, declared in extras.items():
             found |= {name: name for name in declared}
             keys |= dict.fromkeys(declared, key)
-        _require(found, keys, part, there)
+        either = " or ".join(f"'{name}'" for name in _TIMES)
+        _require(found, keys, part, there, {} if columns.time else {_TIMES[0]: either})
         return found
 
     def _customers(self, schema: EventSchema) -> pl.DataFrame | None:
@@ -177,25 +192,50 @@ class FileSource(Settings):
         parts = []
         for file in find_files(self.customers_path, "auto", key="data.customers_path"):
             part = scan(file, self.csv)
-            _require(names, keys, part, part.frame.collect_schema().names())
+            _require(names, keys, part, part.frame.collect_schema().names(), {})
             parts.append(_renamed(part, names))
         return validate_customers(parts, schema, names=names)
 
 
-def _require(names: dict[str, str], keys: dict[str, str], part: RawPart, there: list[str]) -> None:
-    """Refuses a file without one of the columns that these keys of the configuration name."""
+def _require(
+    names: Mapping[str, str],
+    keys: Mapping[str, str],
+    part: RawPart,
+    there: Sequence[str],
+    shown: Mapping[str, str],
+) -> None:
+    """Refuses a file without one of the columns that these keys of the configuration name.
+
+    Args:
+        names: Column of the log -> column that is looked for.
+        keys: Column of the log -> key of the configuration.
+        part: The file.
+        there: Its columns.
+        shown: How messages name a column that is looked for, if not by its name in quotes.
+    """
+    sought = {name: shown.get(column, f"'{column}'") for name, column in names.items()}
     if part.unit == "line" and not set(names.values()) & set(there):
         # The first line may be data, so it is not shown.
+        separators = [fix for mark, fix in _SEPARATORS.items() if mark in "".join(part.header)]
         raise SeqmarketError(
             "the first line of the file names none of the columns that are looked for: "
-            + ", ".join(dict.fromkeys(names.values())),
+            + ", ".join(dict.fromkeys(sought.values())),
             where=part.label,
-            fix="a header line is needed; the names of its columns are set with data.columns.*",
+            fix=f"the fields seem to be separated otherwise: {separators[0]}"
+            if separators
+            else "a header line is needed; the names of its columns are set with data.columns.*",
+        )
+    again = [name for name in part.header if name and part.header.count(name) > 1]
+    if again:
+        raise SeqmarketError(
+            f"the header names the column '{again[0]}' {part.header.count(again[0])} times",
+            where=part.label,
+            fix="rename or remove all but one of the columns",
         )
     for name, column in names.items():
         if column not in there:
             raise SeqmarketError(
-                f"there is no column '{column}'; {did_you_mean(column, there)}",
+                f"there is no column {sought[name]}; {did_you_mean(column, there)}",
                 where=f"{part.label}, {keys[name]}",
                 fix=f"name a column of the file in {keys[name]}",
             )

@@ -24,6 +24,14 @@ class EventSource(Protocol):
         """Name of the log in reports and runs."""
         ...
 
+    def check(self) -> None:
+        """Sees whether the log is there, at once: no content is read.
+
+        Raises:
+            SeqmarketError: A file, the data files of a folder or a package is missing.
+        """
+        ...
+
     def fingerprint(self) -> str:
         """SHA-256 of the content and of the options that shape the log, without reading the log.
 

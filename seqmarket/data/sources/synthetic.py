@@ -66,6 +66,9 @@ class SyntheticJourneys(Settings):
     seed: int = Field(1, ge=0)
     start: Moment = datetime(2024, 1, 1, tzinfo=UTC)
 
+    def check(self) -> None:
+        """See `EventSource`. Nothing can be missing."""
+
     def fingerprint(self) -> str:
         """See `EventSource`. Another version of NumPy may draw other numbers, so it counts."""
         options = self.model_dump(mode="json", exclude={"name"})
