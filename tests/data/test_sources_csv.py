@@ -1,0 +1,133 @@
+"""CSV files that are not what they seem: ragged rows, stray quotes, other separators and bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from seqmarket.data.event_log import EventLog
+from seqmarket.data.settings import ValidationSettings
+from seqmarket.data.sources.files import FileSource
+from seqmarket.errors import SeqmarketError
+
+CSV = """\
+customer_id,time,channel,event_type,value,cost
+007,2024-01-01T10:00:00,web,visit,,0.5
+7,2024-01-02T10:00:00,web,purchase,19.90,
+007,2024-01-03T10:00:00,mail,purchase,5,
+"""
+
+
+RAGGED = CSV + "secret,2024-01-04,web,purchase,1,2,3\nd,2024-01-05,web,visit,1\n"
+FEW = {"columns": {"channel": None, "event_type": "event_type"}}
+
+
+def source(path: Path, **options: object) -> FileSource:
+    return FileSource.model_validate({"path": str(path), **options})
+
+
+def read(path: Path, tmp_path: Path, policy: str = "error", **options: object) -> EventLog:
+    validation = ValidationSettings.model_validate({"policy": policy})
+    return source(path, **options).read(validation, tmp_path / "aside")
+
+
+def write(path: Path, text: str = CSV) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("columns", ["all", "few"])
+def test_a_row_has_as_many_fields_as_the_header_whatever_is_read(
+    columns: str, tmp_path: Path
+) -> None:
+    text = RAGGED if columns == "all" else RAGGED.replace("value,cost", "price,fee")
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(SeqmarketError, match="a row has more fields than the header") as caught:
+        read(path, tmp_path, **({} if columns == "all" else FEW))
+    assert caught.value.where == f"{path}, line 5"
+    assert "1 further row breaks a rule" in caught.value.what
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["quarantine", "drop"])
+def test_ragged_rows_are_accounted_for(policy: str, tmp_path: Path) -> None:
+    repeated = CSV.splitlines()[1] + "\n"
+    path = write(tmp_path / "a.csv", RAGGED + repeated + "e,never,web,visit,,\n")
+    report = read(path, tmp_path, policy=policy).report
+    assert report.reasons == {
+        "a row has more fields than the header": 1,
+        "a row has fewer fields than the header": 1,
+        "'time' cannot be read as a time": 1,
+    }
+    assert report.rows_in == 7
+    assert (report.kept, report.duplicates, report.quarantined + report.dropped) == (3, 1, 3)
+    if policy == "quarantine":
+        assert report.quarantine_path is not None
+        assert pl.read_parquet(report.quarantine_path)["row"].to_list() == [5, 6, 8]
+
+
+@pytest.mark.parametrize("columns", ["all", "few"])
+@pytest.mark.parametrize("policy", ["error", "quarantine"])
+def test_stray_quotation_marks_join_no_lines(columns: str, policy: str, tmp_path: Path) -> None:
+    stray = CSV + 'secret,2024-01-04,web,visit,,5"\nsecret,2024-01-05,web,visit,,7"\n'
+    path = write(tmp_path / "a.csv", stray if columns == "all" else stray.replace("cost", "size"))
+    with pytest.raises(SeqmarketError, match="quotation mark") as caught:
+        read(path, tmp_path, policy)
+    assert caught.value.where == f"{path}, line 5"
+    assert "secret" not in str(caught.value)
+
+
+def test_ragged_rows_of_customers_are_found(tmp_path: Path) -> None:
+    customers = write(tmp_path / "c.csv", "customer_id,plan\n7,gold\n007,tin,old\n")
+    with pytest.raises(SeqmarketError, match=r"more fields than the header(.|\n)*c\.csv, line 3"):
+        read(
+            write(tmp_path / "a.csv"),
+            tmp_path,
+            customers_path=str(customers),
+            static_categorical=["plan"],
+        )
+
+
+def test_a_header_names_a_column_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", CSV.replace("value,cost", "page,page"))
+    with pytest.raises(SeqmarketError, match="names the column 'page' 2 times"):
+        read(path, tmp_path)
+    unnamed = CSV.replace("value,cost", ",")  # as spreadsheets leave behind
+    assert read(write(path, unnamed), tmp_path).report.kept == 3
+
+
+@pytest.mark.parametrize(
+    ("separator", "fix"),
+    [(";", 'data.csv.separator=";"'), ("\t", "data.csv.separator=tab")],
+)
+def test_another_separator_is_suggested(separator: str, fix: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", CSV.replace(",", separator))
+    with pytest.raises(SeqmarketError, match="names none of the columns") as caught:
+        read(path, tmp_path)
+    assert fix in str(caught.value.fix)
+    given = "tab" if separator == "\t" else separator
+    assert read(path, tmp_path, csv={"separator": given}).report.kept == 3
+
+
+@pytest.mark.parametrize("bad", ["channel", "web"])
+def test_another_encoding_is_named_with_its_line(bad: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(CSV.replace(bad, "Stra\N{LATIN SMALL LETTER SHARP S}e").encode("latin-1"))
+    with pytest.raises(SeqmarketError, match="bytes that are not UTF-8") as caught:
+        read(path, tmp_path)
+    assert caught.value.where == f"{path}, " + ("the header" if bad == "channel" else "line 2")
+    assert "data.csv.encoding=utf8-lossy" in str(caught.value.fix)
+    if bad == "web":
+        assert read(path, tmp_path, csv={"encoding": "utf8-lossy"}).report.kept == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_utf_16_is_to_be_converted(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(CSV.encode(encoding))
+    with pytest.raises(SeqmarketError, match="looks like UTF-16") as caught:
+        read(path, tmp_path)
+    assert "iconv" in str(caught.value.fix)
