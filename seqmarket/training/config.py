@@ -198,7 +198,8 @@ class TrainingConfig(Settings):
         ema_decay: Of the running average of the weights that is evaluated and kept; null: the
             last step's weights are.
         calibrate: Whether probabilities are calibrated on the validation period.
-        threads: Of torch, on which the exact results depend; null: all cores, four at most.
+        threads: Of torch. The default models are small: with two threads a step takes almost twice
+            as long as with one. The exact results depend on it.
         num_workers: Processes that load batches.
         head_hidden: Width of the hidden layer of each task's head.
         head_dropout: Dropout in the heads.
@@ -215,7 +216,7 @@ class TrainingConfig(Settings):
     patience: int = Field(5, ge=1)
     ema_decay: float | None = Field(0.998, gt=0, lt=1)
     calibrate: bool = True
-    threads: int | None = Field(None, ge=1)
+    threads: int = Field(1, ge=1)
     num_workers: int = Field(0, ge=0)
     head_hidden: int = Field(128, ge=1)
     head_dropout: float = Field(0.1, ge=0, lt=1)

@@ -227,11 +227,9 @@ def _without_credentials(text: str) -> str:
     return re.sub(r"(?<=://)[^/@\s'\"]+@", "", text)
 
 
-def set_threads(wanted: int | None) -> int:
+def set_threads(wanted: int) -> int:
     """Results repeat bitwise only with the same number of threads, so it is set and logged."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux; it knows what a container may use
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    torch.set_num_threads(wanted or min(cores, 4))
+    torch.set_num_threads(wanted)
     return torch.get_num_threads()
 
 
