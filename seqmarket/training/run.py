@@ -65,27 +65,27 @@ def run(
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
         # The first process of a distributed run speaks for all.
         logging.getLogger("seqmarket").setLevel(logging.WARNING)
+    # Whatever the user may have got wrong comes before anything is recorded.
     start = starting_point(config, plain, run_dir)
+    store = open_data(config)
+    tasks = make_tasks(config.task)
+    data = make_datamodule(config, store, tasks)
+    _check_rows(data)
+    if start.checkpoint is not None:
+        check_resumable(start.checkpoint, plain, store.fingerprint)
     remember(start, plain)
-    own, source = model_name(config.model), config.data.target.rsplit(".", 2)[-2]
-    name = config.name or f"{own}-{source}"
-    about = f"{own} on {source}: {', '.join(make_tasks(config.task))}"
+    facts = provenance(plain, store.spec, store.fingerprint)
+    own = model_name(config.model)
+    name = config.name or f"{own}-{store.name}"
+    about = f"{own} on {store.name}: {', '.join(tasks)}"
     with open_run(
         config.tracking, start.run_dir, name=name, description=about, resume=start.continued
     ) as tracked:
         _record_origin(tracked, plain, overrides, resolved_yaml, config.seed, threads)
-        store = open_data(config)
         tracked.log_dataset(
             store.name, store.fingerprint, store.path.name, store.report, "training"
         )
         tracked.set_tags({"seqmarket.data_fingerprint": store.fingerprint})
-        tasks = make_tasks(config.task)
-        data = make_datamodule(config, store, tasks)
-        _check_rows(data)
-
-        if start.checkpoint is not None:
-            check_resumable(start.checkpoint, plain, store.fingerprint)
-        facts = provenance(plain, store.spec, store.fingerprint)
         started = time.monotonic()
         fitted = _fit_deep(config, tasks, data, start, facts, tracked)
         if fitted is not None and not fitted.is_global_zero:

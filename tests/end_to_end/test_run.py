@@ -175,12 +175,10 @@ def test_a_baseline_is_a_model_like_any_other(runner: Runner, tmp_path: Path) ->
         runner("b", "model=rfm_logistic", "task=next_channel", drop=drop)
 
 
-def test_a_failed_run_says_so(runner: Runner, tmp_path: Path) -> None:
+def test_a_mistake_in_the_data_leaves_no_run_behind(runner: Runner, tmp_path: Path) -> None:
     with pytest.raises(SeqmarketError, match="no rows in the train period"):
         runner("a", "task.churn.window=90d")
-    record = RunRecord(tmp_path / "a" / "tracking")
-    assert record.status == "FAILED"
-    assert "no rows" in record.tags["seqmarket.error"]
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_run_does_not_go_on_with_another_log_model_or_file(
@@ -208,9 +206,12 @@ def test_a_password_in_an_address_is_recorded_nowhere(runner: Runner, tmp_path: 
             assert b"s3cret" not in file.read_bytes(), file
 
 
-def test_a_fit_that_diverges_says_so(runner: Runner) -> None:
+def test_a_fit_that_diverges_says_so(runner: Runner, tmp_path: Path) -> None:
     with pytest.raises(SeqmarketError, match="diverged"):
         runner("a", "training.optimizer.lr=1e12", "training.gradient_clip=1e12")
+    record = RunRecord(tmp_path / "a" / "tracking")
+    assert record.status == "FAILED"
+    assert "diverged" in record.tags["seqmarket.error"]
 
 
 def test_a_log_without_purchases_or_with_one_channel_says_what_to_change(
