@@ -82,8 +82,9 @@ class SplitSettings(Settings):
         train_fraction: Share of the observed time (`cohort`: of the customers) for training. In an
             observation of ten days or more, a boundary by share lies at the midnight (UTC) before.
         validation_fraction: The share for validation; the rest is the test.
-        warm_up: No baseline is trained at a cutoff in this first stretch of the log, where windows
-            into the past are not yet filled; in ten days or more it lasts until a midnight (UTC).
+        warm_up: No baseline is trained at a cutoff in this first stretch of the log (at most half
+            of the training period), where windows into the past are not yet filled; in ten days
+            or more it lasts until a midnight (UTC).
         cutoff_every: Distance of the calendar cutoffs at which predictions are evaluated.
     """
 

@@ -112,18 +112,25 @@ def make_split(customers: pl.DataFrame, observed_until: datetime, settings: Spli
     first = customers["first_time"].min()
     assert isinstance(first, datetime)
     start, end = to_microseconds(first), to_microseconds(observed_until)
-    microsecond = timedelta(microseconds=1)
-    warm_up, every = settings.warm_up // microsecond, settings.cutoff_every // microsecond
+    every = settings.cutoff_every // timedelta(microseconds=1)
     if settings.kind == "cohort":
         start = _midnight_before(start)
-    if end - start >= _LONG:
-        warm_up = _midnight_after(start + warm_up) - start
-    if settings.kind == "cohort":
-        whole = Period(start, end)
-        return Split(dict.fromkeys(FOLDS, whole), _cohorts(customers, settings), warm_up, every)
-    periods = _consecutive_periods(start, end, settings)
-    groups = _hashed_groups(customers, settings) if settings.kind == "time_and_customer" else None
-    return Split(periods, groups, warm_up, every)
+        periods: dict[Fold, Period] = dict.fromkeys(FOLDS, Period(start, end))
+        groups: NDArray[np.int8] | None = _cohorts(customers, settings)
+    else:
+        periods = _consecutive_periods(start, end, settings)
+        by_hash = settings.kind == "time_and_customer"
+        groups = _hashed_groups(customers, settings) if by_hash else None
+    return Split(periods, groups, _warm_up(periods["train"], settings), every)
+
+
+def _warm_up(train: Period, settings: SplitSettings) -> int:
+    """The warm-up in microseconds: until a midnight, and at most half of the training period."""
+    length = train.end - train.start
+    warm_up = min(settings.warm_up // timedelta(microseconds=1), length // 2)
+    if length < _LONG:
+        return warm_up
+    return _midnight_after(train.start + warm_up) - train.start
 
 
 def _midnight_before(moment: int) -> int:

@@ -26,7 +26,7 @@ from seqmarket.data.splits import Split, make_split, to_microseconds
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EventArrays, SequenceSpec
 
-FORMAT = 3
+FORMAT = 4
 _REPORT = "report.json"
 _ARRAYS = tuple(EventArrays.__dataclass_fields__)
 

@@ -18,6 +18,7 @@ from seqmarket.data.splits import FOLDS
 from seqmarket.data.store import SequenceStore, prepare_store
 from seqmarket.errors import SeqmarketError
 from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.schema import MICROSECONDS_PER_DAY
 from seqmarket.training.checkpoint import check_resumable, provenance, save_trained
 from seqmarket.training.config import RunConfig
 from seqmarket.training.evaluation import evaluate
@@ -255,12 +256,17 @@ def _check_rows(data: JourneyDataModule) -> None:
         for name, table in data.tables(fold).items():
             log.info("%-10s %-14s %7s rows", fold, name, f"{len(table):,}")
             if len(table) == 0:
+                period, rule = store.split.periods[fold], data.rules[name]
+                what = f"the task {name} has no rows in the {fold} period ({period})"
+                if rule is not None and rule.window >= period.end - period.start:
+                    days = rule.window / MICROSECONDS_PER_DAY
+                    what += f": it is not longer than the task's window of {days:g} days"
                 raise SeqmarketError(
-                    f"the task {name} has no rows in the {fold} period "
-                    f"({store.split.periods[fold]})",
+                    what,
                     where="data.split, task",
-                    fix="lengthen that period, shorten the task's window or horizon, or widen "
-                    "its active_within",
+                    fix="lengthen that period (data.split.train_fraction=0.5 "
+                    "data.split.validation_fraction=0.25), shorten the task's window or horizon, "
+                    f"or leave the task out (~task.{name})",
                 )
 
 

@@ -59,7 +59,7 @@ def cutoffs(split: Split) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["time", "time_and_customer", "cohort"])
-@pytest.mark.parametrize("warm_up", ["0d", "30h", "56d"])
+@pytest.mark.parametrize("warm_up", ["0d", "30h", "30d"])
 def test_cutoffs_are_at_midnight(kind: str, warm_up: str) -> None:
     settings = SplitSettings.model_validate({"kind": kind, "warm_up": warm_up})
     split = make_split(odd_customers(), END + timedelta(hours=7), settings)
@@ -120,13 +120,20 @@ def test_impossible_boundaries_are_refused_by_name(wrong: dict[str, object]) -> 
     assert "data.split." in str(caught.value)
 
 
+def test_the_warm_up_of_a_short_log_leaves_half_of_the_training() -> None:
+    settings = SplitSettings.model_validate({"train_end": "2026-02-20"})
+    split = make_split(customers(), END, settings)
+    assert split.warm_up == 25 * 86_400_000_000
+    assert len(split.cutoffs("train", timedelta(days=7))) == 3
+
+
 def test_cutoffs_leave_room_for_the_window_and_the_warm_up() -> None:
     split = make_split(customers(), END, SplitSettings())
     window = timedelta(days=7)
     for fold in FOLDS:
         cutoffs = split.cutoffs(fold, window)
         assert (cutoffs + window // timedelta(microseconds=1) < split.periods[fold].end).all()
-    assert to_datetime(split.cutoffs("train", window)[0]) == START + timedelta(days=56)
+    assert to_datetime(split.cutoffs("train", window)[0]) == START + timedelta(days=33)
     assert len(split.cutoffs("test", timedelta(days=28))) == 0
 
 
