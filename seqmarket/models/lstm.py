@@ -13,7 +13,8 @@ from torch import nn
 
 from seqmarket.nn.embedding import EventEmbedding
 from seqmarket.nn.pooling import last_state
-from seqmarket.schema import Encoding, JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import Encoding, JourneyBatch
 
 
 class LSTMEncoder(nn.Module):

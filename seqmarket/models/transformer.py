@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from seqmarket.nn.attention import RotaryAngles, TransformerBlock
 from seqmarket.nn.embedding import EventEmbedding
 from seqmarket.nn.pooling import last_state
-from seqmarket.schema import Encoding, JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import Encoding, JourneyBatch
 
 
 class TransformerEncoder(nn.Module):

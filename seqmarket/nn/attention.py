@@ -14,7 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.nn.time_encoding import SECOND, days_since_first
-from seqmarket.schema import JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 LONGEST_PERIOD = 730.0
 """Days of the slowest rotation: within any shorter history its angle is unambiguous."""

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from seqmarket.nn.pace import FadingCounts
 from seqmarket.nn.time_encoding import TimeEncoding
-from seqmarket.schema import PAD, UNK, CategoricalFeature, JourneyBatch, SequenceSpec
+from seqmarket.schema import PAD, UNK, CategoricalFeature, SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 N_KINDS = 8
 """Kinds of events whose fading counts every event is shown with."""

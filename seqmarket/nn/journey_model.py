@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from seqmarket.schema import Encoding, JourneyBatch, Points
+from seqmarket.tensors import Encoding, JourneyBatch, Points
 
 
 class JourneyModel(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from seqmarket.nn.time_encoding import SECOND, days_since_first
-from seqmarket.schema import JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 MEMORIES = (7.0, 28.0, 112.0)
 """Days after which a count has faded to 1 / e; ten times the log's median gap joins them."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seqmarket.schema import JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 SECOND = 1.0 / 86_400.0
 HOUR = 1.0 / 24.0

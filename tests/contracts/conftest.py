@@ -7,14 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from seqmarket.schema import (
-    SPECIAL_TOKENS,
-    UNK,
-    CategoricalFeature,
-    JourneyBatch,
-    NumericFeature,
-    SequenceSpec,
-)
+from seqmarket.schema import SPECIAL_TOKENS, UNK, CategoricalFeature, NumericFeature, SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 Journeys = Callable[..., JourneyBatch]
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from seqmarket.nn.embedding import EventEmbedding
 from seqmarket.nn.pooling import last_state
-from seqmarket.schema import SPECIAL_TOKENS, Encoding, JourneyBatch, SequenceSpec
+from seqmarket.schema import SPECIAL_TOKENS, SequenceSpec
+from seqmarket.tensors import Encoding, JourneyBatch
 
 Build = Callable[[SequenceSpec], nn.Module]
 Journeys = Callable[..., JourneyBatch]

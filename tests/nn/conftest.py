@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqmarket.schema import CategoricalFeature, JourneyBatch, NumericFeature, SequenceSpec
+from seqmarket.schema import CategoricalFeature, NumericFeature, SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 
 @pytest.fixture

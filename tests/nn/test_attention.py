@@ -5,7 +5,8 @@ import torch
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.nn.attention import CausalSelfAttention, RotaryAngles, causal_weights, rotate
-from seqmarket.schema import JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 
 def test_shown_weights_are_those_of_the_fused_path(spec: SequenceSpec, batch: JourneyBatch) -> None:

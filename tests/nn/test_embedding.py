@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from seqmarket.nn.embedding import CategoricalSum, EventEmbedding
-from seqmarket.schema import UNK, JourneyBatch, SequenceSpec
+from seqmarket.schema import UNK, SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 
 @pytest.fixture

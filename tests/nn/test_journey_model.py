@@ -10,7 +10,8 @@ from seqmarket.models.lstm import LSTMEncoder
 from seqmarket.models.transformer import TransformerEncoder
 from seqmarket.nn.heads import BinaryHead, ClassificationHead
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import JourneyBatch, Points, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch, Points
 
 
 @pytest.fixture(params=[LSTMEncoder, TransformerEncoder])

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import softplus
 
 from seqmarket.nn.pace import MEMORIES, FadingCounts
-from seqmarket.schema import JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 
 def counted_one_by_one(module: FadingCounts, x: torch.Tensor, batch: JourneyBatch) -> torch.Tensor:

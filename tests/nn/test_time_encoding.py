@@ -15,7 +15,8 @@ from seqmarket.nn.time_encoding import (
     calendar,
     days_since_first,
 )
-from seqmarket.schema import JourneyBatch, SequenceSpec
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 
 def day(year: int, month: int, of_month: int, hour: int = 0) -> Tensor:
