@@ -9,15 +9,17 @@ one window instead of needing one each.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays, JourneyBatch, Points
+from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
+from seqmarket.tensors import JourneyBatch, Points
 
 
 class Targets(NamedTuple):
@@ -104,6 +106,56 @@ def plan_windows(
     return Windows(starts, stop, owner), index.astype(np.int64)
 
 
+class TrainingPlan(NamedTuple):
+    """The windows of the training period, and which of their events are asked about.
+
+    Attributes:
+        windows: W of them, by customer, then position.
+        asked_from: (W,) int64 index of the first event that is asked about; all that follow it in
+            the window are too.
+    """
+
+    windows: Windows
+    asked_from: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> TrainingPlan:
+        """The windows with these indices."""
+        return TrainingPlan(self.windows.take(rows), self.asked_from[rows])
+
+
+def plan_training(
+    events: EventArrays,
+    newest: NDArray[np.int64],
+    max_length: int,
+    history: Literal["newest", "windows"],
+) -> TrainingPlan:
+    """The windows in which every event is asked about with its own history, without one by one.
+
+    Args:
+        events: The store's events.
+        newest: (C,) index of each customer's last event in training, -1 where there is none.
+        max_length: Most events in a window.
+        history: `windows`: all of them. `newest`: the last one of each customer, and the events
+            that belong to it.
+    """
+    customer = np.flatnonzero(newest >= 0)
+    first = np.asarray(events.offsets[customer])
+    length = newest[customer] + 1 - first
+    stride = max_length // 2
+    last = window_start(length - 1, max_length) // stride
+    if history == "newest":
+        number, owner = last, np.arange(len(customer))
+    else:
+        owner = np.repeat(np.arange(len(customer)), last + 1)
+        number = np.arange(len(owner)) - np.repeat(np.cumsum(last + 1) - last - 1, last + 1)
+    start = number * stride
+    stop = np.minimum(start + max_length, length[owner])
+    # What lies further back in a window belongs to the windows before.
+    asked_from = np.where(number == 0, 0, start + max_length - stride)
+    windows = Windows(first[owner] + start, first[owner] + stop, customer[owner])
+    return TrainingPlan(windows, first[owner] + asked_from)
+
+
 def collate(events: EventArrays, windows: Windows) -> JourneyBatch:
     """Gathers windows into one right-padded batch, as long as its longest window.
 
@@ -120,39 +172,66 @@ def collate(events: EventArrays, windows: Windows) -> JourneyBatch:
     >>> batch.channel.tolist(), batch.time.tolist(), batch.mask.tolist()
     ([[2, 0], [3, 2]], [[0.0, 0.0], [0.0, 1.0]], [[True, False], [True, True]])
     """
-    length = windows.length
-    step = np.arange(int(length.max()))
-    mask = step < length[:, None]  # (B, T)
-    # Padding repeats the window's last event, so that the time never runs backwards.
-    index = np.minimum(windows.start[:, None] + step, windows.stop[:, None] - 1)  # (B, T)
+    start, length = windows.start, windows.length
+    steps = int(length.max())
+    mask = np.arange(steps) < length[:, None]  # (B, T)
+    padding = np.flatnonzero(~mask)
+    runs = _Runs(start, steps, events.n_events)
     first = events.offsets[windows.customer]
-    prior = events.time[windows.start] - events.time[first]
 
-    def ids(column: NDArray[np.int32]) -> Tensor:
-        values = column[index].astype(np.int64)
-        values[~mask] = 0
+    def padded(column: NDArray[Any], dtype: type[np.generic]) -> Tensor:
+        values = runs.of(column).astype(dtype, copy=False)
+        values.reshape(mask.size, *column.shape[1:])[padding] = 0
         return torch.from_numpy(values)
 
-    def floats(column: NDArray[np.float32]) -> Tensor:
-        values = column[index]
-        values[~mask] = 0
-        return torch.from_numpy(values)
-
+    time = runs.of(events.time)
+    # Padding repeats the window's last event, so that the time never runs backwards.
+    time.reshape(-1)[padding] = events.time[windows.stop - 1][padding // steps]
+    prior = time[:, 0] - events.time[first]
     return JourneyBatch(
-        channel=ids(events.channel),
-        event_type=ids(events.event_type),
-        categorical=ids(events.categorical),
-        time=torch.from_numpy(events.time[index] / MICROSECONDS_PER_DAY),
-        value=floats(events.value),
-        features=floats(events.features),
+        channel=padded(events.channel, np.int64),
+        event_type=padded(events.event_type, np.int64),
+        categorical=padded(events.categorical, np.int64),
+        time=torch.from_numpy(time / MICROSECONDS_PER_DAY),
+        value=padded(events.value, np.float32),
+        features=padded(events.features, np.float32),
         static_categorical=torch.from_numpy(
             events.static_categorical[windows.customer].astype(np.int64)
         ),
         static_features=torch.from_numpy(np.array(events.static_features[windows.customer])),
         prior_days=torch.from_numpy((prior / MICROSECONDS_PER_DAY).astype(np.float32)),
-        prior_events=torch.from_numpy((windows.start - first).astype(np.float32)),
+        prior_events=torch.from_numpy((start - first).astype(np.float32)),
         mask=torch.from_numpy(mask),
     )
+
+
+class _Runs:
+    """B runs of consecutive rows, copied from one column after another.
+
+    Seen as all its overlapping runs, a column is gathered by whole runs and not row by row.
+    """
+
+    def __init__(self, start: NDArray[np.int64], steps: int, n_rows: int) -> None:
+        self._shape = (len(start), steps)
+        self._possible = n_rows - steps + 1
+        self._start = np.minimum(start, self._possible - 1)
+        # Runs that would leave the column repeat its last row instead.
+        self._late = np.flatnonzero(start >= self._possible)
+        self._late_rows = np.minimum(start[self._late, None] + np.arange(steps), n_rows - 1)
+
+    def of(self, column: NDArray[Any]) -> NDArray[Any]:
+        """(B, T, ...) rows of a column of shape (E, ...)."""
+        width = math.prod(column.shape[1:])
+        view = np.ndarray(
+            (self._possible, self._shape[1] * width),
+            column.dtype,
+            column,
+            strides=(column.strides[0], column.itemsize),
+        )
+        values = view[self._start].reshape(*self._shape, *column.shape[1:])
+        if len(self._late):
+            values[self._late] = column[self._late_rows]
+        return values
 
 
 def make_points(

@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
-from itertools import cycle, islice
-
 import numpy as np
 from numpy.typing import NDArray
 
+from seqmarket.errors import SeqmarketError
+
 Batches = list[NDArray[np.int64]]
 
-_BATCHES_PER_BUCKET_POOL = 16
+_BATCHES_PER_POOL = 16
 """Windows are sorted by length within pools of that many batches: long enough for little padding,
 short enough that the companions of a window change from epoch to epoch."""
 
+_BUDGETS_PER_POOL = 50
+"""The same where batches are made by tokens: they hold more windows, of one length almost."""
+
 
 def training_batches(
-    length: NDArray[np.int64], batch_size: int, *, seed: int, epoch: int
+    length: NDArray[np.int64],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    tokens: int | None = None,
+    world_size: int = 1,
 ) -> Batches:
     """Shuffled batches of windows of similar length; a pure function of its arguments.
+
+    The batches are meant to be dealt out in turn: in each step, the processes get neighbours in
+    length, so that none waits long for the others.
 
     Args:
         length: (W,) number of events in each window.
         batch_size: Windows per batch; the last one of a pool may be smaller.
         seed: The run's seed.
         epoch: The epoch, from 0.
+        tokens: Most padded positions in a batch (or one window), in place of `batch_size`.
+        world_size: Number of processes; the number of batches is a multiple of it.
 
     Returns:
         Arrays of window indices; together they hold every window once.
+
+    Raises:
+        SeqmarketError: There are fewer windows than processes.
     """
     rng = np.random.default_rng((seed, epoch, 0))
     order = rng.permutation(len(length))
-    pool = batch_size * _BATCHES_PER_BUCKET_POOL
     batches: Batches = []
-    for first in range(0, len(order), pool):
-        members = order[first : first + pool]
-        members = members[np.argsort(length[members], kind="stable")]
-        batches += [members[i : i + batch_size] for i in range(0, len(members), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    if tokens is None:
+        pool_size = batch_size * _BATCHES_PER_POOL
+        for first in range(0, len(order), pool_size):
+            pool = order[first : first + pool_size]
+            pool = pool[np.argsort(length[pool], kind="stable")]
+            batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    else:
+        number = np.cumsum(length[order]) // (tokens * _BUDGETS_PER_POOL)
+        for pool in np.split(order, np.flatnonzero(np.diff(number)) + 1):
+            batches += _within_budget(pool, length, tokens)
+    if world_size > 1:
+        batches = sorted(_divisible(batches, world_size), key=lambda b: int(length[b].max()))
+    steps = rng.permutation(len(batches) // world_size)
+    return [batches[step * world_size + rank] for step in steps for rank in range(world_size)]
 
 
 def evaluation_batches(length: NDArray[np.int64], tokens: int, *, at_least: int = 1) -> Batches:
@@ -48,29 +73,41 @@ def evaluation_batches(length: NDArray[np.int64], tokens: int, *, at_least: int 
         at_least: Number of batches that are wanted, as far as there are windows: one for each of
             several processes.
     """
-    order = np.argsort(-length, kind="stable")
     if at_least > 1:
         tokens = min(tokens, max(int(length.sum()) // at_least, 1))
+    return _within_budget(np.arange(len(length)), length, tokens)
+
+
+def _within_budget(members: NDArray[np.int64], length: NDArray[np.int64], tokens: int) -> Batches:
+    members = members[np.argsort(-length[members], kind="stable")]
     batches: Batches = []
     first = 0
-    while first < len(order):
-        count = max(tokens // int(length[order[first]]), 1)
-        batches.append(order[first : first + count])
+    while first < len(members):
+        count = max(tokens // int(length[members[first]]), 1)
+        batches.append(members[first : first + count])
         first += count
     return batches
 
 
-def shard(batches: Batches, rank: int, world_size: int, *, even: bool) -> Batches:
-    """The batches of one process of several.
+def _divisible(batches: Batches, world_size: int) -> Batches:
+    """As many batches for each process, by halving the largest: no window twice, none left out.
 
-    Args:
-        batches: All batches, in the same order in every process.
-        rank: This process.
-        world_size: Number of processes.
-        even: Whether every process needs the same number of steps, as gradient synchronisation
-            does; the first batches are then repeated at the end.
+    Gradients are synchronised in each step, so no process may have a step more than the others.
     """
-    if even and batches:
-        missing = -len(batches) % world_size
-        batches = batches + list(islice(cycle(batches), missing))
-    return batches[rank::world_size]
+    batches = list(batches)
+    while len(batches) % world_size:
+        largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+        windows = batches[largest]
+        if len(windows) == 1:
+            # Nothing is left to halve: a few processes get two windows at once instead.
+            each = len(batches) // world_size
+            if each == 0:
+                raise SeqmarketError(
+                    f"{world_size} processes cannot share {len(batches)} training journeys",
+                    where="trainer.devices, trainer.num_nodes",
+                    fix="train with fewer processes",
+                )
+            return np.array_split(np.concatenate(batches), each * world_size)
+        half = len(windows) // 2
+        batches[largest : largest + 1] = [windows[:half], windows[half:]]
+    return batches

@@ -15,6 +15,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
+    Checkpoint,
     EarlyStopping,
     ModelCheckpoint,
     RichProgressBar,
@@ -87,6 +88,10 @@ class EpochReport(Callback):
         self._started = 0.0
         self.events = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock, as a fit that goes on within an epoch does not start one."""
+        self._started = time.monotonic()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the epoch's clock."""
         self._started = time.monotonic()
@@ -113,6 +118,34 @@ class EpochReport(Callback):
                 metrics[MONITOR],
                 metrics["epoch_seconds"],
             )
+
+
+class LastCheckpoint(Checkpoint):
+    """Renews the checkpoint from which a run that was broken off goes on.
+
+    Lightning's own `save_last` writes it in epochs that are the best so far only.
+
+    Args:
+        path: The file.
+        every: Steps after which it is renewed, counted from the start of an epoch; the end of an
+            epoch renews it as well.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path = path
+        self._every = every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes it within an epoch."""
+        done = batch_idx + 1
+        if done % self._every == 0 and done < trainer.num_training_batches:
+            trainer.save_checkpoint(self._path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes it at the end of an epoch."""
+        trainer.save_checkpoint(self._path)
 
 
 def fit(
@@ -159,7 +192,6 @@ def fit(
         checkpoints,
         filename="best",
         monitor=MONITOR,
-        save_last=True,
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
@@ -168,6 +200,8 @@ def fit(
         EarlyStopping(MONITOR, patience=config.training.patience, check_on_train_epoch_end=True),
         epochs,
         best,
+        # After all others, whose state it holds.
+        LastCheckpoint(checkpoints / "last.ckpt", config.training.checkpoint_every),
     ]
     if config.training.ema_decay is not None:
         average = growing_average(config.training.ema_decay)
@@ -200,6 +234,8 @@ def fit(
             # The order is ours, workers are off by choice, and an epoch may be few batches.
             warnings.filterwarnings("ignore", ".*does not have many workers")
             warnings.filterwarnings("ignore", ".*smaller than the logging interval")
+            # The data module goes on with the batches that the epoch has left.
+            warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")
             # Lightning 2.6 asks torch's pytree in a way that torch 2.13 calls deprecated.
             warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
             trainer.fit(learner, datamodule=data, ckpt_path=resume_from, weights_only=True)

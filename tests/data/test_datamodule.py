@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from seqmarket.data.batch import TaskBatch
-from seqmarket.data.datamodule import EvaluationSet, JourneyDataModule
+from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.datasets import EvaluationSet
 from seqmarket.data.labels import WindowRule
-from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
+from seqmarket.data.log_settings import LogSettings
+from seqmarket.data.prepare import Workshop, prepare_store
+from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
-from seqmarket.data.store import SequenceStore, open_store, write_store
+from seqmarket.data.store import SequenceStore
 from seqmarket.schema import MICROSECONDS_PER_DAY
 
 WEEK = 7 * MICROSECONDS_PER_DAY
@@ -23,16 +28,17 @@ RULES = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> SequenceStore:
-    path = tmp_path_factory.mktemp("data") / "store"
-    log = SyntheticJourneys(n_customers=80, days=150, seed=5).read(ValidationSettings(), path)
-    write_store(path, log, SplitSettings(), EncodingSettings(max_length=12))
-    return open_store(path)
-
-
-def module(store: SequenceStore, seed: int = 1, num_workers: int = 0) -> JourneyDataModule:
-    return JourneyDataModule(
-        store, RULES, batch_size=8, eval_tokens=200, seed=seed, num_workers=num_workers
+    return prepare_store(
+        SyntheticJourneys(n_customers=80, days=150, seed=5),
+        LogSettings(),
+        SplitSettings(),
+        EncodingSettings(max_length=12),
+        Workshop(tmp_path_factory.mktemp("data")),
     )
+
+
+def module(store: SequenceStore, seed: int = 1, **settings: Any) -> JourneyDataModule:
+    return JourneyDataModule(store, RULES, batch_size=8, eval_tokens=200, seed=seed, **settings)
 
 
 def batches(data: JourneyDataModule, epoch: int) -> list[TaskBatch]:
@@ -127,9 +133,51 @@ def test_tables_of_the_folds_do_not_overlap(store: SequenceStore) -> None:
         assert len(np.intersect1d(train.event, test.event)) == 0 or task != "next_channel"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_loader_processes_change_nothing(store: SequenceStore, num_workers: int) -> None:
-    alone = list(module(store).train_dataloader())
-    shared = list(module(store, num_workers=num_workers).train_dataloader())
-    assert equal(alone, shared)
+def asked(batch: TaskBatch, task: str) -> list[tuple[float, float, int]]:
+    """What is asked in a batch, in no order: the event's time, the drawn moment, the label."""
+    points, label = batch.targets[task].points, batch.targets[task].label
+    event_time = batch.journeys.time[points.row, points.position]
+    return list(zip(event_time.tolist(), points.time.tolist(), label.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_several_processes_train_on_what_one_would(store: SequenceStore, world_size: int) -> None:
+    data = module(store)
+    parts = [data.training_set(1, rank, world_size) for rank in range(world_size)]
+    assert len({len(part) for part in parts}) == 1
+    for task in RULES:
+        shared = [row for part in parts for i in range(len(part)) for row in asked(part[i], task)]
+        alone = [row for batch in batches(data, 1) for row in asked(batch, task)]
+        assert sorted(shared) == sorted(alone)
+
+
+def test_a_batch_by_tokens_keeps_to_its_budget(store: SequenceStore) -> None:
+    data = module(store, batch_tokens=100)
+    sizes = [batch.journeys.mask.shape for batch in batches(data, 0)]
+    assert all(rows * steps <= 100 for rows, steps in sizes)
+    assert len({rows for rows, _ in sizes}) > 2
+
+
+def test_the_newest_history_is_one_window_of_each_customer(store: SequenceStore) -> None:
+    newest = batches(module(store, history="newest"), 0)
+    complete = batches(module(store), 0)
+    shown = sum(int(batch.journeys.mask.sum()) for batch in newest)
+    assert shown < sum(int(batch.journeys.mask.sum()) for batch in complete)
+    end = store.split.periods["train"].end
+    before = [
+        int((store.events.time[a:b] < end).sum())
+        for a, b in zip(store.events.offsets[:-1], store.events.offsets[1:], strict=True)
+    ]
+    told = [
+        int(prior + real)
+        for batch in newest
+        for prior, real in zip(
+            batch.journeys.prior_events, batch.journeys.mask.sum(dim=1), strict=True
+        )
+    ]
+    # The whole number of events is told, and no customer is there twice.
+    assert sorted(told) == sorted(count for count in before if count)
+    # What is asked is a part of what is asked of whole histories, with the same draws.
+    for task in RULES:
+        rows = [row for batch in newest for row in asked(batch, task)]
+        assert set(rows) < {row for batch in complete for row in asked(batch, task)}
