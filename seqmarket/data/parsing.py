@@ -7,10 +7,13 @@ only. Nothing is guessed: ``007`` stays ``007``, ``1e400`` is not finite.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 from polars.datatypes import DataType
+
+from seqmarket.data.chunk import MISSING, Text
 
 UTC_TIME = pl.Datetime("us", "UTC")
 """The type of every time in an event log."""
@@ -23,8 +26,9 @@ SKIPPED_TIME = "does not exist in the time zone: clocks went forward"
 UNREADABLE_TIME = "cannot be read as a time"
 
 _FIRST = -62_135_596_800_000_000  # year 1, in microseconds since 1970
-_LAST = 253_402_300_799_999_999  # the end of year 9999: later times do not fit a Python datetime
+_LAST = 253_402_300_799_999_998  # after the last event one more moment has to fit a Python datetime
 _MINUTE = 60_000_000
+_NULL_CODE = 2**32 - 1  # as an int32 it is `MISSING`
 _OFFSET = r"(\d{2}:\d{2}\S*?)\s?(Z|z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
 
 
@@ -50,16 +54,27 @@ class Parsed:
     Attributes:
         column: The converted column; null where missing or where it cannot be read.
         problems: Problem -> mask; the order is that in which the problems of a row are named.
-        zoned: Of times: whether each carries its own zone; null where there is no time.
+        zoned: Of times: whether each carries its own zone, null where there is no time; else empty.
     """
 
     column: pl.Series
     problems: dict[str, pl.Series]
-    zoned: pl.Series | None = None
+    zoned: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.Boolean))
 
 
 class UnsupportedTypeError(TypeError):
-    """A column has a type that cannot mean what it is declared to be; the text says why."""
+    """A column has a type that cannot mean what it is declared to be.
+
+    Args:
+        why: What its type is, and what it would have to be.
+        fix: What mends it.
+    """
+
+    def __init__(
+        self, why: str, fix: str = "convert the column in the file, or declare another one"
+    ) -> None:
+        super().__init__(why)
+        self.fix = fix
 
 
 def check_time_format(time_format: str) -> str:
@@ -108,16 +123,27 @@ def parse_text(raw: pl.Series) -> Parsed:
     Raises:
         UnsupportedTypeError: For floats (their digits are not an identifier) and nested types.
     """
-    dtype = raw.dtype
-    if dtype.is_float():
-        raise UnsupportedTypeError(
-            "it holds decimal numbers; an identifier or a category is text or a whole number"
-        )
-    plain = dtype in (pl.String, pl.Boolean, pl.Null, pl.Categorical, pl.Enum)
-    if not (dtype.is_integer() or plain):
-        raise UnsupportedTypeError(f"a column of type {dtype} is neither text nor a whole number")
-    text = raw.cast(pl.String)
+    text = _as_text(raw)
     return Parsed(text.set(text.str.strip_chars() == "", None), {})
+
+
+def code_text(raw: pl.Series) -> Text:
+    """As `parse_text`, in codes; only the distinct texts are looked at.
+
+    Raises:
+        UnsupportedTypeError: As `parse_text`.
+    """
+    # Categories of its own, so that the codes are 0, 1, 2 ... in the order of appearance.
+    coded = _as_text(raw).cast(pl.Categorical(pl.Categories.random()))
+    physical = coded.to_physical()
+    codes = pl.int_range(_count(physical), dtype=pl.UInt32, eager=True)
+    values = codes.cat.to(coded.dtype).cast(pl.String).rename(raw.name)
+    code = physical.fill_null(_NULL_CODE).to_numpy().view(np.int32)
+    filled = (values.str.strip_chars() != "").to_numpy()
+    if filled.all():
+        return Text(code, values)
+    renumbered = np.append(np.where(filled, np.cumsum(filled) - 1, MISSING), MISSING)
+    return Text(renumbered.astype(np.int32)[code], values.filter(pl.Series(filled)))
 
 
 def parse_number(raw: pl.Series, *, allow_negative: bool) -> Parsed:
@@ -159,6 +185,8 @@ def parse_time(raw: pl.Series, how: TimeFormat) -> Parsed:
             return _iso(text, given, how.zone)
         return _placed(text.str.to_datetime(how.format, strict=False), given, how.zone)
     if how.format is not None:
+        if dtype.is_integer():  # a date written as 20240131
+            return parse_time(raw.cast(pl.String), how)
         raise UnsupportedTypeError(f"data.time_format is for text, and the type is {dtype}")
     if isinstance(dtype, pl.Date):
         return _placed(raw.cast(pl.Datetime("us")), raw.is_not_null(), how.zone)
@@ -166,9 +194,27 @@ def parse_time(raw: pl.Series, how: TimeFormat) -> Parsed:
         local = raw.cast(pl.Datetime("us", dtype.time_zone))
         return _placed(local, raw.is_not_null(), how.zone)
     raise UnsupportedTypeError(
-        f"the type is {dtype}, neither text nor a time; for counts since 1970 set "
-        f"data.time_format to one of {', '.join(EPOCH_FORMATS)}"
+        f"the type is {dtype}, neither text nor a time",
+        f"for counts since 1970 set data.time_format to {', '.join(EPOCH_FORMATS)}; for dates such "
+        "as 20240131 to %Y%m%d; or convert the column in the file",
     )
+
+
+def _as_text(raw: pl.Series) -> pl.Series:
+    dtype = raw.dtype
+    if dtype.is_float():
+        raise UnsupportedTypeError(
+            "it holds decimal numbers; an identifier or a category is text or a whole number"
+        )
+    plain = dtype in (pl.String, pl.Boolean, pl.Null, pl.Categorical, pl.Enum)
+    if not (dtype.is_integer() or plain):
+        raise UnsupportedTypeError(f"a column of type {dtype} is neither text nor a whole number")
+    return raw.cast(pl.String)
+
+
+def _count(codes: pl.Series) -> int:
+    highest = codes.max()
+    return 0 if highest is None else int(highest) + 1  # type: ignore[arg-type]
 
 
 def _moments(

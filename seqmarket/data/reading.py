@@ -1,4 +1,4 @@
-"""Files of a log, found and opened as raw pieces; nothing is converted here."""
+"""Files of a log, found, opened as raw pieces and read in chunks; nothing is converted here."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
-from seqmarket.data.delimited import find_fault, find_records, read_header
+from seqmarket.data.delimited import (
+    estimate_records,
+    find_fault,
+    find_flaws,
+    find_lines,
+    read_header,
+)
+from seqmarket.data.delimited_frame import scan_delimited
+from seqmarket.data.formats import FORMATS, FileFormat, check_start, format_of, is_packed
+from seqmarket.data.remote import is_uri, scan_uri, suffix_of, without_secrets
 from seqmarket.data.settings import Settings
 from seqmarket.errors import SeqmarketError
 
-FileFormat = Literal["csv", "parquet", "ipc"]
-
-_FORMATS: dict[str, FileFormat] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "ipc",
-    ".feather": "ipc",
-    ".ipc": "ipc",
-}
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -42,26 +39,36 @@ def _nothing_known() -> None:
     return None
 
 
-def _no_flaws() -> dict[str, NDArray[np.bool_]]:
+def _no_flaws() -> dict[str, NDArray[np.int64]]:
     return {}
 
 
 def _as_separator(value: Any) -> Any:
-    return "\t" if value in ("tab", r"\t") else value
+    if value in ("tab", r"\t"):
+        return "\t"
+    one = isinstance(value, str) and len(value) == 1 and value.isascii()
+    if value is not None and (not one or value in '"\r\n'):
+        raise ValueError("a separator is one ASCII character, such as ; or |, or the word tab")
+    return value
 
 
 @dataclass(frozen=True)
 class RawPart:
-    """A piece of a log as it was found, usually one file.
+    """A piece of a log as it was found, usually one file. Can be pickled if `frame` can.
 
     Attributes:
-        frame: Columns with the names of the log (see `validate_events`), of whatever type.
+        frame: Columns with the names of the log (see `validation.Converter`), of whatever type.
         label: How messages name the piece.
         unit: What a row is called: `line` in text files.
         place: From 0-based rows, ascending, to what a person sees in the file; default: 1-based.
-        fault: Looks for what is wrong with a file that cannot be read.
-        flaws: Looks for broken rows that cannot be told from `frame`: problem -> mask of the rows.
+        fault: Looks for what is wrong with a piece that cannot be read.
+        flaws: Looks for broken rows that cannot be told from `frame`: problem -> their 0-based
+            rows, sorted. Costs a pass over the file the first time.
         header: Of a text file: the names in its first line, as written.
+        seekable: Whether a slice of `frame` costs little more than its own rows, wherever it is.
+        estimate: Guesses the number of rows; None: counting them costs little.
+        remote: Whether it lies in an object store.
+        digest: Of its content; empty: not known.
     """
 
     frame: pl.LazyFrame
@@ -69,17 +76,37 @@ class RawPart:
     unit: str = "row"
     place: Callable[[Sequence[int]], list[int]] = _one_based
     fault: Callable[[], SeqmarketError | None] = _nothing_known
-    flaws: Callable[[], Mapping[str, NDArray[np.bool_]]] = _no_flaws
+    flaws: Callable[[], Mapping[str, NDArray[np.int64]]] = _no_flaws
     header: tuple[str, ...] = ()
+    seekable: bool = False
+    estimate: Callable[[], int | None] | None = None
+    remote: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file, its format, and the columns that the ``key=value`` folders around it stand for."""
+    """A file, its format, and the columns that the ``key=value`` folders around it stand for.
 
-    path: Path
+    Attributes:
+        location: A path; or a URI, which may stand for several files (a glob, a folder).
+        format: How it is written.
+        partitions: Column -> value; of a URI they are found when it is opened.
+    """
+
+    location: str
     format: FileFormat
-    partitions: tuple[tuple[str, str | None], ...]
+    partitions: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is a URI: nothing is known of it before it is opened."""
+        return is_uri(self.location)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, if it is not remote."""
+        return Path(self.location)
 
 
 class CsvSettings(Settings):
@@ -91,9 +118,7 @@ class CsvSettings(Settings):
         null_values: Words that mean "missing"; an empty field always does.
     """
 
-    separator: (
-        Annotated[str, BeforeValidator(_as_separator), Field(min_length=1, max_length=1)] | None
-    ) = None
+    separator: Annotated[str | None, BeforeValidator(_as_separator)] = None
     encoding: Literal["utf8", "utf8-lossy"] = "utf8"
     null_values: tuple[str, ...] = ()
 
@@ -103,67 +128,75 @@ def find_files(path: str, file_format: Literal["auto"] | FileFormat, *, key: str
 
     Args:
         path: A file, a glob or a folder. Files and folders in a folder whose names start with
-            ``.`` or ``_`` are passed over, and with `auto` those of another suffix.
+            ``.`` or ``_`` are passed over, and with `auto` those of another suffix. Or a URI that
+            Polars reads (``s3://``, ``gs://``, ``az://``, ``hf://``, ``https://``), which is
+            passed on as it is: whether anything is there turns out when it is opened.
         file_format: Of all files, or `auto`: by suffix.
         key: The setting that the path is from, for messages.
 
     Raises:
         SeqmarketError: There is no such file, or its suffix tells no format.
     """
-    given = Path(path)
-    if given.is_file():
-        found = [given]
-    elif given.is_dir():
-        found = [file for file in given.rglob("*") if _is_data(file, given, file_format)]
-    else:
-        anchor = Path(given.anchor or ".")
-        pattern = str(given.relative_to(given.anchor)) if given.anchor else path
-        found = [file for file in anchor.glob(pattern) if file.is_file()] if path else []
+    if is_uri(path):
+        known = format_of(suffix_of(path), file_format, without_secrets(path))
+        return [DataFile(path, known)]
+    try:
+        found = _files_at(path, file_format)
+    except (OSError, ValueError) as error:
+        raise SeqmarketError(
+            "the path cannot be followed", where=key, fix="give a file, a folder, or a glob"
+        ) from error
     if not found:
         raise SeqmarketError(
             f"no data files in the folder {path}"
-            if given.is_dir() and path
+            if path and Path(path).is_dir()
             else f"no file at {path or 'an empty path'}",
             where=key,
             fix="give a file, a glob in quotes, or a folder with "
-            + (f"{file_format} files" if file_format != "auto" else f"{', '.join(_FORMATS)} files"),
+            + (f"{file_format} files" if file_format != "auto" else f"{', '.join(FORMATS)} files"),
         )
-    return [_data_file(file, file_format) for file in sorted(found)]
+    return [
+        DataFile(str(file), format_of(file.suffix, file_format, str(file)), _partitions(file))
+        for file in sorted(found)
+    ]
 
 
 def scan(file: DataFile, settings: CsvSettings) -> RawPart:
     """Opens a file lazily; everything in a CSV file is text.
 
     Raises:
-        SeqmarketError: The file is empty, damaged, or not what it is declared to be.
+        SeqmarketError: The file is empty, damaged, not what it is declared to be, or out of reach.
     """
-    label = str(file.path)
+    if file.remote:
+        return _scan_remote(file, settings)
+    path, label = file.path, file.location
+    with _readable(RawPart(pl.LazyFrame(), label)):
+        check_start(path, file.format)
     if file.format == "csv":
-        tab = file.path.suffix.lower() == ".tsv"
-        separator = settings.separator or ("\t" if tab else ",")
-        frame = pl.scan_csv(
-            file.path,
-            separator=separator,
-            infer_schema=False,
-            encoding=settings.encoding,
-            null_values=list(settings.null_values),
-            truncate_ragged_lines=True,  # `flaws` finds them, whichever columns are read
-            glob=False,
-        )
+        separator = _separator(path.suffix, settings)
         part = RawPart(
-            frame,
+            pl.LazyFrame(),
             label,
             unit="line",
-            place=lambda rows: find_records(file.path, separator).line[list(rows)].tolist(),
-            fault=partial(find_fault, file.path, separator, settings.encoding),
-            flaws=lambda: find_records(file.path, separator).flaws(),
+            place=partial(find_lines, path, separator),
+            fault=partial(find_fault, path, separator, settings.encoding),
+            flaws=partial(find_flaws, path, separator),
+            estimate=partial(estimate_records, path),
         )
         with _readable(part):
-            part = replace(part, header=read_header(file.path, separator, settings.encoding))
+            header = read_header(path, separator, settings.encoding)
+            frame = scan_delimited(
+                path,
+                separator=separator,
+                encoding=settings.encoding,
+                null_values=settings.null_values,
+            )
+        part = replace(part, frame=frame, header=header)
     elif file.format == "parquet":
-        part = RawPart(pl.scan_parquet(file.path, hive_partitioning=False, glob=False), label)
+        frame = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+        part = RawPart(frame, label, seekable=True)
     else:
-        part = RawPart(pl.scan_ipc(file.path, hive_partitioning=False), label)
+        part = RawPart(pl.scan_ipc(path, hive_partitioning=False), label, seekable=True)
     columns = collect_schema(part).names()
     partitions = [
         pl.lit(value, pl.String).alias(name)
@@ -173,12 +206,47 @@ def scan(file: DataFile, settings: CsvSettings) -> RawPart:
     return replace(part, frame=part.frame.with_columns(partitions))
 
 
+def read_chunks(part: RawPart, rows: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Reads a piece in stretches of at most so many rows, in order.
+
+    A few of them are in memory at a time. Parquet is decoded by row group and IPC by record batch,
+    so that a file with a huge one costs more.
+
+    Args:
+        part: The piece.
+        rows: Most rows of a chunk.
+
+    Yields:
+        The 0-based index of the first row, and the rows; at least once, so that the columns of an
+        empty piece are seen, too.
+
+    Raises:
+        SeqmarketError: As `collect`, also after some chunks have been read.
+    """
+    first = 0
+    for chunk in _slices(part, rows) if part.seekable else _batches(part, rows):
+        if len(chunk) or not first:
+            yield first, chunk
+        first += len(chunk)
+
+
+def count_rows(part: RawPart) -> int | None:
+    """The number of rows, or a guess of it, without reading the piece; None: there is no telling.
+
+    Raises:
+        SeqmarketError: As `collect`.
+    """
+    if part.estimate is not None:
+        return part.estimate()
+    return int(collect(part, part.frame.select(pl.len())).item())
+
+
 def collect(part: RawPart, frame: pl.LazyFrame) -> pl.DataFrame:
     """Evaluates a query on a piece of a log.
 
     Raises:
-        SeqmarketError: The file is damaged, or not what it is declared to be. What the library
-            says of it may quote the data, and stays unsaid.
+        SeqmarketError: The file is damaged, not what it is declared to be, or out of reach. What
+            the library says of it may quote the data, and stays unsaid.
     """
     with _readable(part):
         return frame.collect()
@@ -194,11 +262,75 @@ def collect_schema(part: RawPart) -> pl.Schema:
         return part.frame.collect_schema()
 
 
+def _slices(part: RawPart, rows: int) -> Iterator[pl.DataFrame]:
+    # A stream would be a third faster, and holds up to 400 MB of decoded rows in its queues.
+    first = 0
+    while True:
+        chunk = collect(part, part.frame.slice(first, rows))
+        yield chunk
+        if len(chunk) < rows:
+            return
+        first += rows
+
+
+def _batches(part: RawPart, rows: int) -> Iterator[pl.DataFrame]:
+    with _readable(part):
+        batches = part.frame.collect_batches(chunk_size=rows, maintain_order=True, lazy=True)
+    while True:
+        with _readable(part):
+            batch = next(batches, None)
+        if batch is None:
+            break
+        yield batch
+    yield pl.DataFrame(schema=collect_schema(part))
+
+
+def _scan_remote(file: DataFile, settings: CsvSettings) -> RawPart:
+    part = RawPart(
+        pl.LazyFrame(),
+        without_secrets(file.location),
+        estimate=_nothing_known if file.format == "csv" else None,
+        remote=True,
+    )
+    with _readable(part):
+        frame = scan_uri(
+            file.location,
+            file.format,
+            separator=_separator(suffix_of(file.location), settings),
+            encoding=settings.encoding,
+            null_values=settings.null_values,
+        )
+        frame.collect_schema()
+    return replace(part, frame=frame)
+
+
+def cannot_read(where: str, error: OSError) -> SeqmarketError:
+    """What is said of a file that the operating system does not let us read."""
+    return SeqmarketError(
+        f"the file cannot be read: {error.strerror}",
+        where=where,
+        fix="check who may read it, and the disk that it is on",
+    )
+
+
 @contextmanager
 def _readable(part: RawPart) -> Iterator[None]:
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except SeqmarketError:
+        raise
+    except Exception as error:
+        if part.remote:  # credentials and connections fail in many ways
+            raise SeqmarketError(
+                f"nothing can be read there ({type(error).__name__})",
+                where=part.label,
+                fix="check the address, its format (data.format) and the network; credentials are "
+                "taken from the environment, such as AWS_ACCESS_KEY_ID or AZURE_STORAGE_ACCOUNT",
+            ) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise cannot_read(part.label, error) from error
+        if not isinstance(error, pl.exceptions.PolarsError | OSError):
+            raise
         fault = part.fault() if isinstance(error, pl.exceptions.PolarsError) else None
         raise fault or SeqmarketError(
             f"the file is damaged or of another format ({type(error).__name__})",
@@ -207,23 +339,28 @@ def _readable(part: RawPart) -> Iterator[None]:
         ) from error
 
 
+def _separator(suffix: str, settings: CsvSettings) -> str:
+    return settings.separator or ("\t" if suffix.lower() == ".tsv" else ",")
+
+
+def _files_at(path: str, file_format: str) -> list[Path]:
+    given = Path(path)
+    if given.is_file():
+        return [given]
+    if given.is_dir() and path:
+        return [file for file in given.rglob("*") if _is_data(file, given, file_format)]
+    anchor = Path(given.anchor or ".")
+    pattern = str(given.relative_to(given.anchor)) if given.anchor else path
+    return [file for file in anchor.glob(pattern) if file.is_file()] if path else []
+
+
 def _is_data(file: Path, folder: Path, file_format: str) -> bool:
     hidden = any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
-    return (
-        file.is_file() and not hidden and (file_format != "auto" or file.suffix.lower() in _FORMATS)
-    )
+    # A compressed one is found, and refused: its rows would be missed.
+    known = file_format != "auto" or file.suffix.lower() in FORMATS or is_packed(file)
+    return known and not hidden and file.is_file()
 
 
-def _data_file(path: Path, file_format: Literal["auto"] | FileFormat) -> DataFile:
-    known = _FORMATS.get(path.suffix.lower()) if file_format == "auto" else file_format
-    if known is None:
-        raise SeqmarketError(
-            f"the suffix of the file tells no format; known: {', '.join(_FORMATS)}",
-            where=str(path),
-            fix="data.format=csv, parquet or ipc",
-        )
+def _partitions(path: Path) -> tuple[tuple[str, str | None], ...]:
     pairs = [folder.split("=", 1) for folder in path.parts[:-1] if "=" in folder]
-    partitions = tuple(
-        (name, None if value == _NO_VALUE else unquote(value)) for name, value in pairs
-    )
-    return DataFile(path, known, partitions)
+    return tuple((name, None if value == _NO_VALUE else unquote(value)) for name, value in pairs)

@@ -1,52 +1,41 @@
-"""The gate that every log goes through: strict conversion, rules, and exact counts.
+"""The gate that every row goes through: strict conversion, rules, and exact counts.
 
 A row that breaks a rule is named by file, row and column, never by its customer, and every row is
-accounted for.
+accounted for. Rows are looked at chunk by chunk, and what becomes of one depends on no other, save
+for one rule: times with an offset among times without one. Who converts counts both, and converts
+once more with `Converter.zoned_is_broken` if there are both.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass, field
+from datetime import datetime
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from seqmarket.data.delimited import MORE_FIELDS, UNPAIRED, UNPAIRED_FIX
-from seqmarket.data.parsing import (
-    NEGATIVE,
-    SKIPPED_TIME,
-    UNREADABLE_TIME,
-    Parsed,
-    TimeFormat,
-    UnsupportedTypeError,
-    parse_number,
-    parse_text,
-    parse_time,
-)
-from seqmarket.data.quality import QualityReport, profile_log, suspicions
+from seqmarket.data.chunk import Chunk
+from seqmarket.data.delimited import MORE_FIELDS
+from seqmarket.data.parsing import NEGATIVE, SKIPPED_TIME, UNREADABLE_TIME, TimeFormat
 from seqmarket.data.reading import RawPart, collect, collect_schema
-from seqmarket.data.settings import ValidationSettings
-from seqmarket.errors import SeqmarketError, did_you_mean
+from seqmarket.data.row_rules import FUTURE, Kind, Rows, rows_where, rule_of, split_rule
+from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EVENT_COLUMNS
 
-_Kind = Literal["required", "text", "amount", "number", "time"]
-"""What a column is: text that must be there, text, a number of at least 0, a number, a time."""
+ORDER = "order"
+"""The column that orders events of the same customer and time, where one is declared."""
 
-_OPTIONAL = ("value", "cost")
-_PART, _ROW, _POSITION, _RULE, _ZONED = "__part", "__row", "__position", "__rule", "__zoned"
-
+_PART, _ROW = "__part", "__row"
 _MIXED = "has an offset in some rows and none in others"
-_FUTURE = "is in the future"
+_REPEATED = "repeats an earlier row's"
 _FIXES = {
     MORE_FIELDS: "put a field that holds the separator in quotes",
     UNREADABLE_TIME: "say how times are written with data.time_format",
     _MIXED: "give every time an offset such as Z or +01:00, or none",
     SKIPPED_TIME: "check data.time_zone",
-    _FUTURE: "mend the clock of the source, or set data.validation.not_after",
+    FUTURE: "mend the clock of the source, or set data.validation.not_after",
     NEGATIVE: "costs never are; of values, data.allow_negative_value=true allows returns",
 }
 _ASIDE = "mend the row, or set it and its like aside with data.validation.policy=quarantine"
@@ -62,6 +51,8 @@ class EventSchema:
         static_categorical: Categorical features of a customer.
         static_numeric: Numeric features of a customer.
         purchase_event_types: Event types that count as a purchase.
+        order: Whether there is a column `order`, a number in every row that orders events of the
+            same customer and time.
     """
 
     categorical: tuple[str, ...] = ()
@@ -69,109 +60,123 @@ class EventSchema:
     static_categorical: tuple[str, ...] = ()
     static_numeric: tuple[str, ...] = ()
     purchase_event_types: tuple[str, ...] = ("purchase",)
+    order: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a name that would mean two things.
 
         Raises:
-            SeqmarketError: If a feature has the name of a column that every log has, or is
-                declared twice.
+            SeqmarketError: If a feature has the name of a column of ours, or is declared twice.
         """
         names = (*self.categorical, *self.numeric, *self.static_categorical, *self.static_numeric)
+        taken = (*EVENT_COLUMNS, *([ORDER] if self.order else []))
         for name in names:
-            if name in EVENT_COLUMNS or names.count(name) > 1 or name.startswith("__"):
+            if name in taken or names.count(name) > 1 or name.startswith("__"):
                 raise SeqmarketError(
                     f"the feature '{name}' cannot be declared: the name is taken",
                     where="data.categorical, data.numeric, data.static_*",
-                    fix=f"declare it once; {', '.join(EVENT_COLUMNS)} are always in a log",
+                    fix=f"declare it once; {', '.join(taken)} are names of our own",
                 )
 
 
-def validate_events(
-    raw: Sequence[RawPart] | pl.LazyFrame | pl.DataFrame,
-    schema: EventSchema,
-    *,
-    settings: ValidationSettings,
-    quarantine_path: Path,
-    times: TimeFormat | None = None,
-    allow_negative_value: bool = False,
-    names: Mapping[str, str] | None = None,
-) -> tuple[pl.DataFrame, QualityReport]:
-    """Converts a raw log strictly, applies the rules, and accounts for every row.
+@dataclass(frozen=True)
+class Converted:
+    """What became of a chunk of n rows.
+
+    Attributes:
+        chunk: The rows that break no rule.
+        broken: `row` (Int64, position in the part, ascending) and `rule` (String, see
+            `reason_text`) of every other row: the first rule that it breaks.
+        with_offset: Number of times that carry an offset of their own, in good and broken rows.
+        without_offset: Number of times that do not.
+    """
+
+    chunk: Chunk
+    broken: pl.DataFrame
+    with_offset: int
+    without_offset: int
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Converts the rows of a log strictly and applies the rules; can be pickled.
 
     The rules: a line of a text file has as many fields as its header, used or not; customer_id,
-    time, channel and event_type are there and not blank; a time can be read, exists in its time
-    zone, is not in the future, and has an offset if most others have one; numbers are numbers and
-    finite; cost, and unless allowed value, are not negative.
+    time, channel and event_type, and order if declared, are there and not blank; a time can be
+    read, exists in its time zone, is not in the future, and has an offset if most others have one;
+    numbers are numbers and finite; cost, and unless allowed value, are not negative.
 
-    Args:
-        raw: The log, in pieces or in one. Value and cost may be absent.
-        schema: The further columns that the log must have.
-        settings: What happens to rows that break a rule, and to repeated rows.
-        quarantine_path: Parquet file for the rows put aside; written only if there are any.
+    Attributes:
+        schema: The columns that the log has; value and cost may be absent.
         times: How times are written.
+        not_after: Later events are in the future.
         allow_negative_value: Whether a negative value (a return) is legitimate.
         names: Column of the log -> its name in the user's file, for messages.
-
-    Returns:
-        The log, ordered by customer, time and position, with `EVENT_COLUMNS` first, then the
-        extra features, then the customers' features; and the report.
-
-    Raises:
-        SeqmarketError: Under the policy `error`, names the first row that breaks a rule and counts
-            the others. Under any policy: a column is missing or of a type that cannot be
-            converted, or no event is left.
+        zoned_is_broken: Which times are at fault where only some have an offset: those that have
+            one, those that have none, or (None) neither.
     """
-    parts = [RawPart(raw.lazy(), "log")] if isinstance(raw, pl.DataFrame | pl.LazyFrame) else raw
-    number: _Kind = "number" if allow_negative_value else "amount"
-    kinds: dict[str, _Kind] = {
-        "customer_id": "required",
-        "time": "time",
-        "channel": "required",
-        "event_type": "required",
-        "value": number,
-        "cost": "amount",
-        **dict.fromkeys(schema.categorical, "text"),
-        **dict.fromkeys(schema.numeric, "number"),
-        **dict.fromkeys(schema.static_categorical, "text"),
-        **dict.fromkeys(schema.static_numeric, "number"),
-    }
-    shown = {name: name for name in kinds} | dict(names or {})
-    log = _convert(parts, kinds, shown, times or TimeFormat(), settings.not_after)
-    log = _flag_mixed(log)
-    broken = log.filter(pl.col(_RULE).is_not_null()).select(_PART, _ROW, _RULE)
-    if len(broken) and settings.policy == "error":
-        raise _offence(parts, broken, shown)
-    quarantined = len(broken) if settings.policy == "quarantine" else 0
-    if quarantined:
-        _quarantine(parts, broken, shown, quarantine_path)
-    kept = log.filter(pl.col(_RULE).is_null())
-    distinct = kept
-    if settings.duplicates != "keep":
-        distinct = kept.unique(subset=list(kinds), keep="first", maintain_order=True)
-    duplicates = len(kept) - len(distinct)
-    if duplicates and settings.duplicates == "error":
-        raise _repetition(parts, kept, distinct)
-    if distinct.is_empty():
-        raise SeqmarketError(
-            f"the log holds no event: {len(broken)} of {len(log)} rows break a rule"
-            if len(log)
-            else "the log holds no event",
-            where=parts[0].label if len(parts) == 1 else f"{len(parts)} files",
+
+    schema: EventSchema
+    times: TimeFormat
+    not_after: datetime
+    allow_negative_value: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+    zoned_is_broken: bool | None = None
+
+    def convert(
+        self,
+        part: RawPart,
+        first_row: int,
+        raw: pl.DataFrame,
+        flaws: Mapping[str, NDArray[np.int64]],
+    ) -> Converted:
+        """Converts a chunk.
+
+        Args:
+            part: What the chunk is of, for messages.
+            first_row: Position of its first row in the part.
+            raw: (n rows) The columns of the log, of whatever type.
+            flaws: As `RawPart.flaws` gives them, of the whole part.
+
+        Raises:
+            SeqmarketError: A column is missing, or of a type that cannot be converted.
+        """
+        rows = Rows(part, first_row, raw, flaws, self.names)
+        for name, kind in self._kinds.items():
+            if kind == "time":
+                rows.add_time(name, self.times, self.not_after)
+            else:
+                rows.add(name, kind)
+        if self.zoned_is_broken is not None:
+            rows.mark(rule_of("time", _MIXED), rows_where(rows.zoned == self.zoned_is_broken))
+        with_offset = int(rows.zoned.sum())
+        position = np.arange(first_row, first_row + len(raw), dtype=np.int64)
+        chunk = Chunk(position, rows.time, rows.texts, rows.numbers)
+        good = rows.good
+        return Converted(
+            chunk if good is None else chunk.keep(good),
+            rows.broken(),
+            with_offset,
+            rows.zoned.count() - with_offset,
         )
-    events = distinct.sort("customer_id", "time", _POSITION).select(*kinds)
-    counts = broken.group_by(_RULE).len().sort(["len", _RULE], descending=[True, False])
-    return events, QualityReport(
-        rows_in=len(log),
-        kept=len(events),
-        quarantined=quarantined,
-        dropped=len(broken) - quarantined,
-        duplicates=duplicates,
-        reasons={_reason(rule, shown): count for rule, count in counts.iter_rows()},
-        quarantine_path=quarantine_path if quarantined else None,
-        profile=profile_log(events, schema.purchase_event_types),
-        warnings=tuple(suspicions(events, schema.purchase_event_types)),
-    )
+
+    @property
+    def _kinds(self) -> dict[str, Kind]:
+        """Every column, in the order in which the rules of a row are looked at."""
+        schema = self.schema
+        return {
+            "customer_id": "required",
+            "time": "time",
+            "channel": "required",
+            "event_type": "required",
+            "value": "number" if self.allow_negative_value else "amount",
+            "cost": "amount",
+            **({ORDER: "position"} if schema.order else {}),
+            **dict.fromkeys(schema.categorical, "text"),
+            **dict.fromkeys(schema.numeric, "number"),
+            **dict.fromkeys(schema.static_categorical, "text"),
+            **dict.fromkeys(schema.static_numeric, "number"),
+        }
 
 
 def validate_customers(
@@ -182,7 +187,7 @@ def validate_customers(
     Args:
         parts: The table, with the columns customer_id and the schema's static features.
         schema: Which static features there are.
-        names: As for `validate_events`.
+        names: Column -> its name in the user's file, for messages.
 
     Returns:
         customer_id (String, unique) and the static features (String, then Float64).
@@ -190,171 +195,106 @@ def validate_customers(
     Raises:
         SeqmarketError: Names the first row that breaks a rule, or that repeats a customer.
     """
-    kinds: dict[str, _Kind] = {
+    kinds: dict[str, Kind] = {
         "customer_id": "required",
         **dict.fromkeys(schema.static_categorical, "text"),
         **dict.fromkeys(schema.static_numeric, "number"),
     }
-    shown = {name: name for name in kinds} | dict(names or {})
-    table = _convert(parts, kinds, shown, TimeFormat(), None)
-    again = pl.when(~pl.col("customer_id").is_first_distinct())
-    repeated = again.then(pl.lit(_rule("customer_id", "repeats an earlier row's")))
-    broken = table.with_columns(pl.coalesce(_RULE, repeated)).filter(pl.col(_RULE).is_not_null())
-    if len(broken):
-        raise _offence(parts, broken.select(_PART, _ROW, _RULE), shown, fix="mend the row")
+    shown = names or {}
+    tables, broken = [], []
+    for index, part in enumerate(parts):
+        there = collect_schema(part)
+        raw = collect(part, part.frame.select(name for name in kinds if name in there))
+        rows = Rows(part, 0, raw, part.flaws(), shown)
+        for name, kind in kinds.items():
+            rows.add(name, kind)
+        texts = {name: text.to_series() for name, text in rows.texts.items()}
+        numbers = {name: pl.Series(x).fill_nan(None) for name, x in rows.numbers.items()}
+        place = pl.DataFrame({_ROW: np.arange(len(raw))}).with_columns(pl.lit(index).alias(_PART))
+        tables.append(place.with_columns(**texts, **numbers))
+        broken.append(
+            rows.broken().select(pl.lit(index).alias(_PART), pl.col("row").alias(_ROW), "rule")
+        )
+    table = pl.concat(tables)
+    again = table.filter(~pl.col("customer_id").is_first_distinct())
+    repeated = pl.lit(rule_of("customer_id", _REPEATED)).alias("rule")
+    offences = pl.concat([*broken, again.select(_PART, _ROW, repeated)])
+    if len(offences):
+        index, row, rule = offences.sort(_PART, _ROW, maintain_order=True).row(0)
+        further = offences.select(_PART, _ROW).n_unique() - 1
+        raise _offence(parts[index], row, rule, further, shown, "mend the row")
     return table.select(*kinds)
 
 
-def _convert(
-    parts: Sequence[RawPart],
-    kinds: Mapping[str, _Kind],
-    shown: Mapping[str, str],
-    times: TimeFormat,
-    not_after: datetime | None,
+def reason_text(rule: str, names: Mapping[str, str]) -> str:
+    """A rule in words.
+
+    Args:
+        rule: As in `Converted.broken`.
+        names: Column of the log -> its name in the user's file.
+    """
+    problem, column = split_rule(rule)
+    return f"'{names.get(column, column)}' {problem}" if column else f"a row {problem}"
+
+
+def offence(
+    part: RawPart, row: int, rule: str, further: int, names: Mapping[str, str]
+) -> SeqmarketError:
+    """The error that names the first broken row and counts the others.
+
+    Args:
+        part: Where it is.
+        row: Its position in the part.
+        rule: The first rule that it breaks.
+        further: Number of further rows that break one.
+        names: Column of the log -> its name in the user's file.
+    """
+    return _offence(part, row, rule, further, names, _ASIDE)
+
+
+def quarantined_rows(
+    part: RawPart,
+    first_row: int,
+    raw: pl.DataFrame,
+    broken: pl.DataFrame,
+    names: Mapping[str, str],
 ) -> pl.DataFrame:
-    """The columns of all pieces, converted, and for each row the first rule that it breaks."""
-    latest = not_after or datetime.now(UTC)
-    frames = []
-    for index, part in enumerate(parts):
-        types = collect_schema(part)
-        for name in kinds:
-            if name not in types and name not in _OPTIONAL:
-                raise SeqmarketError(
-                    f"there is no column '{shown[name]}'; "
-                    f"{did_you_mean(shown[name], types.names())}",
-                    where=part.label,
-                )
-        raw = collect(part, part.frame.select(name for name in kinds if name in types))
-        absent = pl.Series([None]).new_from_index(0, len(raw))
-        columns = {_ZONED: absent.cast(pl.Boolean)}
-        broken = _flaws(part, len(raw))
-        for name, kind in kinds.items():
-            try:
-                parsed = _parse(raw[name] if name in types else absent, kind, times)
-            except UnsupportedTypeError as error:
-                raise SeqmarketError(
-                    f"the column '{shown[name]}' cannot be used: {error}", where=part.label
-                ) from error
-            columns[name] = parsed.column
-            if parsed.zoned is not None:
-                columns[_ZONED] = parsed.zoned
-                parsed.problems[_FUTURE] = parsed.column > latest
-            broken |= {
-                _rule(name, problem): mask
-                for problem, mask in parsed.problems.items()
-                if mask.any()
-            }
-        first = pl.coalesce(
-            pl.lit(None, pl.String), *(pl.when(rule).then(pl.lit(rule)) for rule in broken)
-        )
-        frame = pl.DataFrame({**columns, **broken}).with_columns(first.alias(_RULE))
-        frames.append(
-            frame.drop(broken)
-            .with_columns(pl.lit(index, pl.Int32).alias(_PART))
-            .with_row_index(_ROW)
-        )
-    return pl.concat(frames).with_row_index(_POSITION)
+    """The broken rows of a chunk as they were found.
 
+    Args:
+        part: What the chunk is of.
+        first_row: Position of its first row in the part.
+        raw: Its rows.
+        broken: As in `Converted`.
+        names: Column of the log -> its name in the user's file.
 
-def _flaws(part: RawPart, n_rows: int) -> dict[str, pl.Series]:
-    """Rule -> mask of the rows that break it, of rules about a row as a whole."""
-    flaws = part.flaws()
-    if any(len(mask) != n_rows for mask in flaws.values()):
-        raise part.fault() or SeqmarketError(UNPAIRED, where=part.label, fix=UNPAIRED_FIX)
-    return {_rule("", name): pl.Series(mask) for name, mask in flaws.items() if mask.any()}
-
-
-def _parse(raw: pl.Series, kind: _Kind, times: TimeFormat) -> Parsed:
-    if kind == "time":
-        return parse_time(raw, times)
-    if kind in ("number", "amount"):
-        return parse_number(raw, allow_negative=kind == "number")
-    parsed = parse_text(raw)
-    if kind == "required":
-        parsed.problems["is missing"] = parsed.column.is_null()
-    return parsed
-
-
-def _flag_mixed(log: pl.DataFrame) -> pl.DataFrame:
-    """Times with an offset among times without one: those of which there are fewer are at fault."""
-    with_offset = log[_ZONED].sum()
-    without = log[_ZONED].count() - with_offset
-    if not with_offset or not without:
-        return log
-    mixed = pl.when(pl.col(_ZONED) == (with_offset < without)).then(pl.lit(_rule("time", _MIXED)))
-    return log.with_columns(pl.coalesce(_RULE, mixed))
-
-
-def _rule(column: str, problem: str) -> str:
-    return f"{problem}|{column}"
-
-
-def _reason(rule: str, shown: Mapping[str, str]) -> str:
-    problem, _, column = rule.partition("|")
-    return f"'{shown[column]}' {problem}" if column else f"a row {problem}"
-
-
-def _place(part: RawPart, row: int) -> str:
-    return f"{part.label}, {part.unit} {part.place([row])[0]}"
+    Returns:
+        reason, file, row (Int64, as a person counts), and the columns of `raw`, all as text; one
+        of these names in the log gets a ``_`` at its end.
+    """
+    position = broken["row"]
+    reasons = {rule: reason_text(rule, names) for rule in broken["rule"].unique()}
+    account = pl.DataFrame(
+        {
+            "reason": broken["rule"].replace_strict(reasons, return_dtype=pl.String),
+            "file": pl.repeat(part.label, len(broken), eager=True),
+            "row": pl.Series(part.place(position.to_list()), dtype=pl.Int64),
+        }
+    )
+    found = raw[position - first_row].with_columns(pl.all().cast(pl.String))
+    return account.hstack(
+        found.rename({name: f"{name}_" for name in account.columns}, strict=False)
+    )
 
 
 def _offence(
-    parts: Sequence[RawPart], broken: pl.DataFrame, shown: Mapping[str, str], fix: str = _ASIDE
+    part: RawPart, row: int, rule: str, further: int, names: Mapping[str, str], fix: str
 ) -> SeqmarketError:
-    index, row, rule = broken.row(0)
-    problem, _, column = rule.partition("|")
-    more = len(broken) - 1
+    problem, column = split_rule(rule)
+    breaks = "row breaks" if further == 1 else "rows break"
     return SeqmarketError(
-        f"{_reason(rule, shown)}"
-        + (
-            f"; {more} further {'row breaks' if more == 1 else 'rows break'} a rule" if more else ""
-        ),
-        where=_place(parts[index], row) + (f", column '{shown[column]}'" if column else ""),
+        reason_text(rule, names) + (f"; {further} further {breaks} a rule" if further else ""),
+        where=f"{part.label}, {part.unit} {part.place([row])[0]}"
+        + (f", column '{names.get(column, column)}'" if column else ""),
         fix=f"{_FIXES[problem]}; or {fix}" if problem in _FIXES else fix,
     )
-
-
-def _repetition(
-    parts: Sequence[RawPart], kept: pl.DataFrame, distinct: pl.DataFrame
-) -> SeqmarketError:
-    repeated = kept.join(distinct, on=_POSITION, how="anti", maintain_order="left")
-    index, row = repeated.select(_PART, _ROW).row(0)
-    more = len(repeated) - 1
-    return SeqmarketError(
-        "a row repeats an earlier one in every declared column"
-        + (f"; {more} further {'does' if more == 1 else 'do'}" if more else ""),
-        where=_place(parts[index], row),
-        fix="data.validation.duplicates=drop drops such rows, and counts them; keep keeps them",
-    )
-
-
-def _quarantine(
-    parts: Sequence[RawPart], broken: pl.DataFrame, shown: Mapping[str, str], path: Path
-) -> None:
-    """Writes the broken rows as they were found: reason, file, row, and their columns as text."""
-    frames = []
-    for index, part in enumerate(parts):
-        rows = broken.filter(pl.col(_PART) == index).select(_ROW, _RULE)
-        if rows.is_empty():
-            continue
-        numbered = part.frame.with_row_index(_ROW)
-        found = collect(
-            part, numbered.join(rows.lazy(), on=_ROW, how="inner", maintain_order="left")
-        )
-        reasons = [_reason(rule, shown) for rule in found[_RULE]]
-        columns = [name for name in found.columns if not name.startswith("__")]
-        frames.append(
-            found.select(
-                pl.Series("reason", reasons, pl.String),
-                pl.lit(part.label).alias("file"),
-                pl.Series("row", part.place(found[_ROW].to_list()), pl.Int64),
-                pl.col(columns).cast(pl.String),
-            )
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with beside.open("wb") as file:
-        pl.concat(frames, how="diagonal").write_parquet(file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 import pytest
 
-from seqmarket.data.event_log import EventLog
-from seqmarket.data.settings import ValidationSettings
 from seqmarket.data.sources.files import FileSource
+from seqmarket.data.validation import Converter
 from seqmarket.errors import SeqmarketError
+
+Read = Callable[..., Any]
 
 CSV = """\
 customer_id,time,channel,event_type,value,cost
@@ -28,9 +32,15 @@ def source(path: Path, **options: object) -> FileSource:
     return FileSource.model_validate({"path": str(path), **options})
 
 
-def read(path: Path, tmp_path: Path, policy: str = "error", **options: object) -> EventLog:
-    validation = ValidationSettings.model_validate({"policy": policy})
-    return source(path, **options).read(validation, tmp_path / "aside")
+@pytest.fixture
+def read(read_rows: Read) -> Read:
+    def read_file(path: Path, policy: str = "error", chunk_rows: int = 2, **options: object) -> Any:
+        log = source(path, **options).open()
+        now = datetime.now(UTC)
+        converter = Converter(log.schema, log.times, now, log.allow_negative_value, log.names)
+        return read_rows(log.parts, converter, policy=policy, chunk_rows=chunk_rows)
+
+    return read_file
 
 
 def write(path: Path, text: str = CSV) -> Path:
@@ -41,93 +51,93 @@ def write(path: Path, text: str = CSV) -> Path:
 
 @pytest.mark.parametrize("columns", ["all", "few"])
 def test_a_row_has_as_many_fields_as_the_header_whatever_is_read(
-    columns: str, tmp_path: Path
+    columns: str, read: Read, tmp_path: Path
 ) -> None:
     text = RAGGED if columns == "all" else RAGGED.replace("value,cost", "price,fee")
     path = write(tmp_path / "a.csv", text)
     with pytest.raises(SeqmarketError, match="a row has more fields than the header") as caught:
-        read(path, tmp_path, **({} if columns == "all" else FEW))
+        read(path, **({} if columns == "all" else FEW))
     assert caught.value.where == f"{path}, line 5"
     assert "1 further row breaks a rule" in caught.value.what
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("policy", ["quarantine", "drop"])
-def test_ragged_rows_are_accounted_for(policy: str, tmp_path: Path) -> None:
-    repeated = CSV.splitlines()[1] + "\n"
-    path = write(tmp_path / "a.csv", RAGGED + repeated + "e,never,web,visit,,\n")
-    report = read(path, tmp_path, policy=policy).report
-    assert report.reasons == {
+@pytest.mark.parametrize("chunk_rows", [1, 2, 7, 100])
+def test_ragged_rows_are_accounted_for(chunk_rows: int, read: Read, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", RAGGED + CSV.splitlines()[1] + "\ne,never,web,visit,,\n")
+    found = read(path, "quarantine", chunk_rows)
+    assert len(found.frame) == 4
+    assert Counter(reason for *_, reason in found.broken) == {
         "a row has more fields than the header": 1,
         "a row has fewer fields than the header": 1,
         "'time' cannot be read as a time": 1,
     }
-    assert report.rows_in == 7
-    assert (report.kept, report.duplicates, report.quarantined + report.dropped) == (3, 1, 3)
-    if policy == "quarantine":
-        assert report.quarantine_path is not None
-        assert pl.read_parquet(report.quarantine_path)["row"].to_list() == [5, 6, 8]
+    assert found.aside["row"].to_list() == [5, 6, 8]
+    assert found.aside["customer_id"].to_list() == ["secret", "d", "e"]
 
 
 @pytest.mark.parametrize("columns", ["all", "few"])
 @pytest.mark.parametrize("policy", ["error", "quarantine"])
-def test_stray_quotation_marks_join_no_lines(columns: str, policy: str, tmp_path: Path) -> None:
+def test_stray_quotation_marks_join_no_lines(
+    columns: str, policy: str, read: Read, tmp_path: Path
+) -> None:
     stray = CSV + 'secret,2024-01-04,web,visit,,5"\nsecret,2024-01-05,web,visit,,7"\n'
     path = write(tmp_path / "a.csv", stray if columns == "all" else stray.replace("cost", "size"))
     with pytest.raises(SeqmarketError, match="quotation mark") as caught:
-        read(path, tmp_path, policy)
+        read(path, policy)
     assert caught.value.where == f"{path}, line 5"
     assert "secret" not in str(caught.value)
 
 
-def test_ragged_rows_of_customers_are_found(tmp_path: Path) -> None:
+def test_ragged_rows_of_customers_are_found(read: Read, tmp_path: Path) -> None:
     customers = write(tmp_path / "c.csv", "customer_id,plan\n7,gold\n007,tin,old\n")
     with pytest.raises(SeqmarketError, match=r"more fields than the header(.|\n)*c\.csv, line 3"):
         read(
             write(tmp_path / "a.csv"),
-            tmp_path,
             customers_path=str(customers),
             static_categorical=["plan"],
         )
 
 
-def test_a_header_names_a_column_once(tmp_path: Path) -> None:
+def test_a_header_names_a_column_once(read: Read, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", CSV.replace("value,cost", "page,page"))
     with pytest.raises(SeqmarketError, match="names the column 'page' 2 times"):
-        read(path, tmp_path)
+        read(path)
     unnamed = CSV.replace("value,cost", ",")  # as spreadsheets leave behind
-    assert read(write(path, unnamed), tmp_path).report.kept == 3
+    assert len(read(write(path, unnamed)).frame) == 3
 
 
 @pytest.mark.parametrize(
     ("separator", "fix"),
     [(";", 'data.csv.separator=";"'), ("\t", "data.csv.separator=tab")],
 )
-def test_another_separator_is_suggested(separator: str, fix: str, tmp_path: Path) -> None:
+def test_another_separator_is_suggested(
+    separator: str, fix: str, read: Read, tmp_path: Path
+) -> None:
     path = write(tmp_path / "a.csv", CSV.replace(",", separator))
     with pytest.raises(SeqmarketError, match="names none of the columns") as caught:
-        read(path, tmp_path)
+        read(path)
     assert fix in str(caught.value.fix)
     given = "tab" if separator == "\t" else separator
-    assert read(path, tmp_path, csv={"separator": given}).report.kept == 3
+    assert len(read(path, csv={"separator": given}).frame) == 3
 
 
 @pytest.mark.parametrize("bad", ["channel", "web"])
-def test_another_encoding_is_named_with_its_line(bad: str, tmp_path: Path) -> None:
+def test_another_encoding_is_named_with_its_line(bad: str, read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(CSV.replace(bad, "Stra\N{LATIN SMALL LETTER SHARP S}e").encode("latin-1"))
     with pytest.raises(SeqmarketError, match="bytes that are not UTF-8") as caught:
-        read(path, tmp_path)
+        read(path)
     assert caught.value.where == f"{path}, " + ("the header" if bad == "channel" else "line 2")
     assert "data.csv.encoding=utf8-lossy" in str(caught.value.fix)
     if bad == "web":
-        assert read(path, tmp_path, csv={"encoding": "utf8-lossy"}).report.kept == 3
+        assert len(read(path, csv={"encoding": "utf8-lossy"}).frame) == 3
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
-def test_utf_16_is_to_be_converted(encoding: str, tmp_path: Path) -> None:
+def test_utf_16_is_to_be_converted(encoding: str, read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(CSV.encode(encoding))
     with pytest.raises(SeqmarketError, match="looks like UTF-16") as caught:
-        read(path, tmp_path)
+        read(path)
     assert "iconv" in str(caught.value.fix)
