@@ -44,6 +44,7 @@ imports: $(STAMP)  ## who may import whom: import-linter
 
 bench: $(STAMP)  ## the benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-only -q -p no:xdist $(ARGS)
+	$(BIN)/python benchmarks/encode_scale.py
 
 ui: $(STAMP)  ## serve the recorded runs at http://127.0.0.1:5000; ARGS="--port 5001"
 	@echo "MLflow at http://127.0.0.1:5000 unless ARGS names another port; Ctrl-C stops it"
@@ -68,7 +69,7 @@ $(STAMP): requirements.lock pyproject.toml
 lock:  ## resolve requirements.lock anew; PYTHON= an oldest supported Python
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --disable-pip-version-check -q $(TORCH) ".[demo,gbdt,dev]"
+	$(VENV)-lock/bin/python -m pip install --disable-pip-version-check -q $(TORCH) ".[demo,gbdt,ray,dev]"
 	{ sed -n '/^#/p' requirements.lock; $(VENV)-lock/bin/python -m pip freeze --all \
 		--exclude pip --exclude wheel --exclude seqmarket \
 		| sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia|cuda|triton)[-=]'; } > requirements.lock.new

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from seqmarket.data.event_log import EventLog
-from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
+from seqmarket.data.log_settings import LogSettings
+from seqmarket.data.prepare import Workshop, prepare_log
+from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.store import SequenceStore, open_store, write_store
 
@@ -16,9 +16,10 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def log() -> EventLog:
+def log(tmp_path_factory: pytest.TempPathFactory) -> EventLog:
     source = SyntheticJourneys(n_customers=5_000, days=365, seed=1)
-    return source.read(ValidationSettings(), Path("unused"))
+    place = Workshop(tmp_path_factory.mktemp("cache"))
+    return prepare_log(source, LogSettings(), place, "training")
 
 
 @pytest.fixture(scope="session")

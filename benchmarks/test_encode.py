@@ -10,9 +10,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from seqmarket.data.event_log import EventLog
-from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
+from seqmarket.data.log_settings import LogSettings
+from seqmarket.data.prepare import Workshop, prepare_store
+from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.files import FileSource
-from seqmarket.data.store import write_store
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def test_read_validate_and_encode(
     places = iter(range(1_000))
 
     def encode() -> None:
-        read = source.read(ValidationSettings(), tmp_path)
-        write_store(tmp_path / str(next(places)), read, SplitSettings(), EncodingSettings())
+        place = Workshop(tmp_path / str(next(places)))
+        prepare_store(source, LogSettings(), SplitSettings(), EncodingSettings(), place)
 
     benchmark.pedantic(encode, rounds=5)
     rate(benchmark, log.frame.collect().height)

@@ -67,9 +67,10 @@ def _nearest(key: str, known: Sequence[str]) -> str:
     """The same name elsewhere, else the nearest name beside it, else the nearest full key."""
     parent, _, name = key.rpartition(".")
     elsewhere = [full for full in known if full.rpartition(".")[2] == name]
-    if elsewhere:
-        return f"did you mean '{min(elsewhere, key=len)}'?"
     beside = {full.rpartition(".")[2]: full for full in known if full.rpartition(".")[0] == parent}
+    # Where it was sought, a name that several sections have, such as path, means none of them.
+    if elsewhere and (len(elsewhere) == 1 or not parent or not beside):
+        return f"did you mean '{min(elsewhere, key=len)}'?"
     near = difflib.get_close_matches(name, beside, n=1)
     if near:
         return f"did you mean '{beside[near[0]]}'?"

@@ -16,7 +16,8 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
 _NOT_MADE = (errno.ENOENT, errno.EEXIST)
 """To make a place or what it is in; below it, the same errors would be a defect of ours."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk, a quota, or what one file may hold."""
 
 
 @contextmanager
@@ -38,7 +39,9 @@ def cannot_write(error: OSError) -> SeqmarketError:
     return SeqmarketError(
         f"cannot write: {error.strerror}",
         where=None if error.filename is None else str(error.filename),
-        fix="free some space" if error.errno in _FULL else "choose another place to write to",
+        fix="free some space, or choose another place to write to"
+        if error.errno in _FULL
+        else "choose another place to write to",
     )
 
 

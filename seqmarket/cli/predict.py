@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     model_file = find_model(options.run, config.paths, config.tracking)
     make_folder_of(options.output)
 
+    from seqmarket.data.engine.progress import lines
+    from seqmarket.data.prepare import Workshop, prepare_log
     from seqmarket.training.checkpoint import load_trained
     from seqmarket.training.instantiate import build
     from seqmarket.training.scoring import score_customers, write_scores
@@ -49,8 +51,9 @@ def main(arguments: Sequence[str]) -> None:
     trained = load_trained(model_file)
     data = _data_config(trained.plain_config, changes)
     source = build(data.source, prefix="data.")
+    place = Workshop(config.paths.cache_dir, data.engine, data.resources, lines)
     with writing(config.paths.cache_dir):
-        event_log = source.read(data.validation, config.paths.cache_dir / "quarantine")
+        event_log = prepare_log(source, data.log, place, "scoring")
     as_of = as_of or event_log.observed_until
     scores = score_customers(trained, event_log, as_of)
     with writing(options.output):

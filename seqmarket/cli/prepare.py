@@ -13,7 +13,7 @@ from seqmarket.cli.start import check_log
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs `prepare [--report FILE] [data=files data.path=... and other overrides]`.
+    """Runs `prepare [--page FILE] [--report FILE] [data=files data.path=... and other overrides]`.
 
     Raises:
         SeqmarketError: The configuration is wrong, or the log breaks a rule.
@@ -22,31 +22,36 @@ def main(arguments: Sequence[str]) -> None:
         "prepare",
         "Reads, checks and encodes a log, and reports what is in it.",
         arguments,
-        {"--report": {"type": Path, "help": "also write the report to this JSON file"}},
+        {
+            "--page": {"type": Path, "help": "where the report goes as an HTML page"},
+            "--report": {"type": Path, "help": "also write the report to this JSON file"},
+        },
     )
     config = load_config(overrides)
-    if options.report:
-        make_folder_of(options.report)
+    for file in (options.page, options.report):
+        if file:
+            make_folder_of(file)
     check_log(config.data)
 
     from rich.console import Console
 
-    from seqmarket.data.quality import QualityReport, render
-    from seqmarket.training.run import make_datamodule, open_data
-    from seqmarket.training.tasks import make_tasks
+    from seqmarket.data.engine.progress import bars, lines
+    from seqmarket.data.quality import render
+    from seqmarket.data.quality.page import render_page
+    from seqmarket.training.data import open_data, quality_report
     from seqmarket.training.tracking.record import write_atomic
 
-    with writing(config.paths.cache_dir):
-        store = open_data(config)
     console = Console()
-    console.print(render(QualityReport.from_dict(store.report)))
-    data = make_datamodule(config, store, make_tasks(config.task))
-    for fold in store.split.periods:
-        for name, table in data.tables(fold).items():
-            binary = table.kind == "binary" and len(table) > 0
-            rate = f", {table.label.mean():.1%} positive" if binary else ""
-            console.print(f"{fold:<11}{name:<14}{len(table):>9,} rows{rate}", highlight=False)
-    console.print(f"encoded store: {store.path}", soft_wrap=True, highlight=False)
+    with writing(config.paths.cache_dir):
+        store = open_data(config, bars(console) if console.is_terminal else lines)
+    report = quality_report(config, store)
+    console.print(render(report))
+    page = options.page or config.paths.output_dir / "data" / f"{store.path.name}.html"
+    make_folder_of(page)
+    with writing(page):
+        write_atomic(page, render_page(report, store.name).encode())
     if options.report:
         with writing(options.report):
-            write_atomic(options.report, json.dumps(store.report, indent=1).encode())
+            write_atomic(options.report, json.dumps(report.to_dict(), indent=1).encode())
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    console.print(f"encoded store: {store.path}", soft_wrap=True, highlight=False)

@@ -57,6 +57,10 @@ class Draw(NamedTuple):
     weight: NDArray[np.float32]
 
 
+TaskRule = WindowRule | None
+"""How a task is labelled: a window rule, or None for the next channel."""
+
+
 class Neighbours:
     """For every event: the customer it belongs to, its successor, and the purchases around it."""
 
@@ -103,6 +107,13 @@ def newest_event(events: EventArrays, moment: int) -> NDArray[np.int64]:
     seen = np.concatenate([[0], np.cumsum(events.time <= moment)])
     count = seen[events.offsets[1:]] - seen[events.offsets[:-1]]
     return np.where(count > 0, events.offsets[:-1] + count - 1, -1)
+
+
+def label_table(near: Neighbours, split: Split, fold: Fold, rule: TaskRule) -> LabelTable:
+    """The rows of a task in a fold."""
+    if rule is None:
+        return next_channel_table(near, split, fold)
+    return window_table(near, split, fold, rule)
 
 
 def window_table(near: Neighbours, split: Split, fold: Fold, rule: WindowRule) -> LabelTable:

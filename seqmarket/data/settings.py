@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\s*$")
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MiB|GiB)\s*$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -31,6 +32,20 @@ def parse_duration(value: Any) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
+def parse_size(value: Any) -> int:
+    """Reads ``512MiB`` or ``2GiB``, in bytes.
+
+    Raises:
+        ValueError: For anything else, a bare number included: its unit would be a guess.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1 << 20:
+        return value
+    match = _SIZE.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a size is a number and MiB or GiB, as in 512MiB; got {value!r}")
+    return int(float(match[1]) * (1 << 20 if match[2] == "MiB" else 1 << 30))
+
+
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than 0")
@@ -44,6 +59,8 @@ def as_utc(value: datetime) -> datetime:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""A number of bytes."""
 Moment = Annotated[datetime, AfterValidator(as_utc)]
 """An ISO date or time; without a zone it is UTC."""
 
@@ -103,10 +120,35 @@ class EncodingSettings(Settings):
 
     Attributes:
         max_length: Most events that a model is shown of one customer (the newest ones).
+        history: What is trained on of a journey longer than that: `windows` asks about every event
+            of the training period, `newest` shows the last window alone, faster and less exact.
         min_count: A category seen less often in the training period is encoded as UNK.
         max_categories: Only that many categories of a feature, the most frequent ones, get an id.
     """
 
     max_length: int = Field(256, ge=2)
+    history: Literal["newest", "windows"] = "windows"
     min_count: int = Field(1, ge=1)
     max_categories: int = Field(10_000, ge=1)
+
+    def shaping_a_store(self) -> dict[str, Any]:
+        """The settings that decide what is stored, not only what is shown of it."""
+        return self.model_dump(mode="json", exclude={"history"})
+
+
+class ResourceSettings(Settings):
+    """What encoding may use. It has no influence on the result, to the bit.
+
+    Attributes:
+        memory: What encoding may use beyond the libraries themselves. One customer's events are
+            always held together, whatever it says.
+        threads: Number of chunks or shards that are worked on at once.
+        shards: Number of shards that the customers are divided into; null: by `memory`.
+        address: With `data.engine=ray`, the cluster to join, as ray.init reads it; null: the one
+            that RAY_ADDRESS names, else one on this machine.
+    """
+
+    memory: Annotated[Size, Field(ge=64 << 20)] = 192 << 20
+    threads: int = Field(2, ge=1)
+    shards: int | None = Field(None, ge=1, le=65_536)
+    address: str | None = None

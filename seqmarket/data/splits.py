@@ -12,18 +12,20 @@ Boundaries that are set stay where they are set.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from seqmarket.data.settings import SplitSettings
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import MICROSECONDS_PER_DAY
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Fold = Literal["train", "validation", "test"]
 FOLDS: tuple[Fold, ...] = ("train", "validation", "test")
@@ -98,29 +100,34 @@ class Split:
         return cls(periods, customer_fold, plain["warm_up"], plain["cutoff_every"])
 
 
-def make_split(customers: pl.DataFrame, observed_until: datetime, settings: SplitSettings) -> Split:
+def make_split(
+    first_time: int,
+    observed_until: datetime,
+    settings: SplitSettings,
+    customers: Callable[[], pl.DataFrame],
+) -> Split:
     """Divides a log as the settings say.
 
     Args:
-        customers: `customer_id` and `first_time` (UTC), one row per customer, in store order.
+        first_time: Of the first event, microseconds.
         observed_until: Exclusive end of the observation.
         settings: Kind of split, and its boundaries or shares.
+        customers: Gives `customer_id` and `first_time` (microseconds), one row per customer, in
+            store order; called only where customers are divided.
 
     Raises:
         SeqmarketError: If a boundary lies outside the observation or before its predecessor.
     """
-    first = customers["first_time"].min()
-    assert isinstance(first, datetime)
-    start, end = to_microseconds(first), to_microseconds(observed_until)
+    start, end = first_time, to_microseconds(observed_until)
     every = settings.cutoff_every // timedelta(microseconds=1)
     if settings.kind == "cohort":
         start = _midnight_before(start)
         periods: dict[Fold, Period] = dict.fromkeys(FOLDS, Period(start, end))
-        groups: NDArray[np.int8] | None = _cohorts(customers, settings)
+        groups: NDArray[np.int8] | None = _cohorts(customers(), settings)
     else:
         periods = _consecutive_periods(start, end, settings)
         by_hash = settings.kind == "time_and_customer"
-        groups = _hashed_groups(customers, settings) if by_hash else None
+        groups = _hashed_groups(customers(), settings) if by_hash else None
     return Split(periods, groups, _warm_up(periods["train"], settings), every)
 
 

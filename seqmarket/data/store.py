@@ -1,33 +1,53 @@
 """The encoded store: flat, memory-mapped columns, written once and found again by their key.
 
 A store is a folder. Its name is the digest of everything that shapes it: the log's content, the
-settings of validation, split and encoding, and the version of this format. Its manifest holds the
+settings of the gate, split and encoding, and the version of this format. Its manifest holds the
 SHA-256 of every file, and the digest of those is the store's fingerprint.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from seqmarket.data.encoding import customers_of, encode_events, fit_spec, static_frame
+from seqmarket.data.encoding import encode_shard
+from seqmarket.data.engine.columns import ColumnFiles, Place
+from seqmarket.data.engine.executor import Executor, LocalExecutor
+from seqmarket.data.engine.fitting import TrainingCounts, count_training, fit_spec
+from seqmarket.data.engine.hashing import stable_hash
+from seqmarket.data.engine.shard_file import ShardSize
+from seqmarket.data.engine.splice import plan_splice, splice_arrays
+from seqmarket.data.engine.texts import from_bytes
 from seqmarket.data.event_log import EventLog
-from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
-from seqmarket.data.sources.protocol import EventSource
+from seqmarket.data.files import (
+    building,
+    damaged,
+    digest_of,
+    read_manifest,
+    verify,
+    write_array,
+    write_json,
+)
+from seqmarket.data.quality.unseen import unseen_categories
+from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.splits import Split, make_split, to_microseconds
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EventArrays, SequenceSpec
 
-FORMAT = 4
-_REPORT = "report.json"
+FORMAT = 5
+_ABOUT, _REPORT, ORIGIN = "about.json", "report.json", "origin.json"
+_NOT_CONTENT = (_REPORT, ORIGIN)
+"""Where rejected rows were put, or which files the log was in, makes no other store."""
 _ARRAYS = tuple(EventArrays.__dataclass_fields__)
 
 
@@ -57,141 +77,224 @@ class SequenceStore:
 
     def customer_ids(self) -> pl.Series:
         """(C,) the customers' own identifiers, for output tables only; never logged."""
-        return pl.read_parquet(self.path / "customers.parquet")["customer_id"]
-
-
-def prepare_store(
-    source: EventSource,
-    *,
-    validation: ValidationSettings,
-    split: SplitSettings,
-    encoding: EncodingSettings,
-    cache_dir: Path,
-) -> SequenceStore:
-    """Opens the store of these data and settings, encoding the log first if there is none yet.
-
-    Raises:
-        SeqmarketError: If the log breaks a rule, or a cached store is damaged.
-    """
-    settings = {
-        "format": FORMAT,
-        "source": source.fingerprint(),
-        "validation": validation.model_dump(mode="json"),
-        "split": split.model_dump(mode="json"),
-        "encoding": encoding.model_dump(mode="json"),
-    }
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    path = cache_dir / "stores" / f"{source.name}-{key[:16]}"
-    if not path.exists():
-        log = source.read(validation, cache_dir / "quarantine")
-        write_store(path, log, split, encoding)
-    return open_store(path)
+        return from_bytes(
+            np.load(self.path / "customer_id_offsets.npy"),
+            np.load(self.path / "customer_id_bytes.npy"),
+        ).alias("customer_id")
 
 
 def write_store(
-    path: Path, log: EventLog, split: SplitSettings, encoding: EncodingSettings
+    path: Path,
+    log: EventLog,
+    split: SplitSettings,
+    encoding: EncodingSettings,
+    executor: Executor | None = None,
+    grown: Growth | None = None,
 ) -> None:
-    """Encodes a log into a folder, written beside and renamed when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    try:
-        _encode(building, log, split, encoding)
-        manifest = {file.name: _sha256(file) for file in sorted(building.iterdir())}
-        _write_json(building / "manifest.json", manifest)
-        for file in (*building.iterdir(), building):
-            _fsync(file)
-        try:
-            building.rename(path)
-        except OSError:
-            # Another process finished the same store first; by its name it is the same.
-            if not path.exists():
-                raise
-        _fsync(path.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    """Encodes a log into a folder, written beside and renamed when it is complete.
+
+    Args:
+        path: The folder; nothing must be there.
+        log: The validated log.
+        split: How the log is divided.
+        encoding: How events become ids and numbers.
+        executor: What shards are worked on with; None: one after the other, here.
+        grown: An older store of the same settings, made of the log that this one was added to.
+
+    Raises:
+        SeqmarketError: The split does not fit the log, or no event lies in the training period.
+    """
+    run = executor or LocalExecutor()
+    with building(path) as folder:
+        made = _make_split(log, split)
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        events = [size.events for size in log.sizes]
+        tasks = [
+            (log, index, made.periods["train"].end, fold, scratch)
+            for index, fold in enumerate(_taking_part(log, made))
+        ]
+        counts = run.shards(count_one, tasks, "fit", events)
+        if not any(count.events for count in counts):
+            raise SeqmarketError(
+                f"no event lies in the training period ({made.periods['train']})",
+                where="data.split",
+                fix="move data.split.train_end, or choose another data.split.kind",
+            )
+        spec = fit_spec(counts, log.lexicon, log.columns, log.purchase_event_types, encoding)
+        shutil.rmtree(scratch)
+        places = list(
+            accumulate(log.sizes, lambda at, size: at.after(size), initial=Place(0, 0, 0))
+        )
+        files = ColumnFiles.create(folder, spec, places[-1])
+        old = None if grown is None or grown.spec != spec else grown
+        encodings = [
+            (log, index, spec, files, place, None if old is None else old.shard(index))
+            for index, place in enumerate(places[:-1])
+        ]
+        run.shards(encode_one, encodings, "encode", events)
+        if made.customer_fold is not None:
+            with (folder / "customer_fold.npy").open("wb") as file:
+                write_array(file, made.customer_fold)
+        about = {
+            "name": log.name,
+            "spec": spec.to_dict(),
+            "split": made.to_dict(),
+            "observed_until": to_microseconds(log.observed_until),
+        }
+        origin = {
+            "log": log.path.name,
+            "split": split.model_dump(mode="json"),
+            "encoding": encoding.shaping_a_store(),
+        }
+        write_json(folder / _ABOUT, about)
+        write_json(folder / ORIGIN, origin)
+        report = log.report
+        if split.kind != "cohort":
+            static = (*log.columns.static_codes, *log.columns.static_numbers)
+            train_end = made.periods["train"].end
+            unseen = unseen_categories(log.categories(), static, log.lexicon, train_end)
+            report = replace(report, unseen=unseen)
+        write_json(folder / _REPORT, report.to_dict())
 
 
-def open_store(path: Path) -> SequenceStore:
+@dataclass(frozen=True)
+class Growth:
+    """An older store, and what has been added to the log that it was made of.
+
+    Attributes:
+        store: Folder of the older store.
+        spec: Its spec.
+        sizes: Of the shards of the older log.
+        added: Of each shard, hashes of the customers with new events.
+    """
+
+    store: Path
+    spec: SequenceSpec
+    sizes: tuple[ShardSize, ...]
+    added: tuple[NDArray[np.uint64], ...]
+
+    def shard(self, index: int) -> GrownShard:
+        """One shard of it."""
+        place = reduce(Place.after, self.sizes[:index], Place(0, 0, 0))
+        return GrownShard(self.store, place, self.sizes[index], self.added[index])
+
+
+@dataclass(frozen=True)
+class GrownShard:
+    """A shard of an older store: where it is, and what has been added to it."""
+
+    store: Path
+    place: Place
+    size: ShardSize
+    added: NDArray[np.uint64]
+
+    def read(self) -> tuple[EventArrays, pl.Series]:
+        """The encoded events and the identifiers of its customers."""
+        end = self.place.after(self.size)
+        events = slice(self.place.events, end.events)
+        customers = slice(self.place.customers, end.customers)
+
+        def column(name: str) -> NDArray[Any]:
+            loaded: NDArray[Any] = np.load(self.store / f"{name}.npy", mmap_mode="r")
+            return loaded
+
+        offsets = column("offsets")[customers.start : customers.stop + 1] - events.start
+        columns = {
+            name: column(name)[customers if name.startswith("static_") else events]
+            for name in _ARRAYS
+            if name != "offsets"
+        }
+        bounds = column("customer_id_offsets")[customers.start : customers.stop + 1]
+        content = column("customer_id_bytes")[bounds[0] : bounds[-1]]
+        return EventArrays(offsets=offsets, **columns), from_bytes(bounds - bounds[0], content)
+
+
+def count_one(task: tuple[EventLog, int, int, Any, Path]) -> TrainingCounts:
+    """What one shard holds of the training period; a pure function of its task."""
+    log, index, train_end, taking_part, folder = task
+    shard = log.shard(index)
+    return count_training(shard, log.lexicon, train_end, taking_part, folder, f"{index:05d}")
+
+
+def encode_one(
+    task: tuple[EventLog, int, SequenceSpec, ColumnFiles, Place, GrownShard | None],
+) -> None:
+    """Encodes a shard to its place in the store; a pure function of its task.
+
+    Where it has grown, only customers with new events are encoded, the others are copied.
+    """
+    log, index, spec, files, place, grown = task
+    shard = log.shard(index)
+    if grown is None:
+        arrays = encode_shard(shard, log.lexicon, spec)
+    else:
+        is_new = np.isin(stable_hash(shard.customer_id), grown.added)
+        new = shard.keep(np.repeat(is_new, np.diff(shard.offsets)))
+        old, old_ids = grown.read()
+        splice = plan_splice(old_ids, old.offsets, new.customer_id, new.offsets, grown.added)
+        arrays = splice_arrays(old, encode_shard(new, log.lexicon, spec), splice)
+    files.write(arrays, shard.customer_id, place)
+
+
+def open_store(path: Path, *, verified: bool = False) -> SequenceStore:
     """Opens a store after checking every file against the manifest.
+
+    Args:
+        path: Its folder.
+        verified: Whether it has just been written, and need not be checked.
 
     Raises:
         SeqmarketError: If a file is missing, or not the one that was written.
     """
     try:
-        manifest: dict[str, str] = json.loads((path / "manifest.json").read_text())
-        damaged = [name for name, digest in manifest.items() if _sha256(path / name) != digest]
-        if damaged:
-            raise _damaged(path, f"{damaged[0]} is not the file that was written")
+        manifest = read_manifest(path) if verified else verify(path, "encoded store")
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-        about = json.loads((path / "about.json").read_text())
+        about = json.loads((path / _ABOUT).read_text())
         report = json.loads((path / _REPORT).read_text())
         folds = path / "customer_fold.npy"
         customer_fold = np.load(folds) if folds.exists() else None
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
-    return SequenceStore(
-        path=path,
-        name=about["name"],
-        spec=SequenceSpec.from_dict(about["spec"]),
-        events=EventArrays(**arrays),
-        split=Split.from_dict(about["split"], customer_fold),
-        observed_until=about["observed_until"],
-        fingerprint=_fingerprint(manifest),
-        report=report,
+        return SequenceStore(
+            path=path,
+            name=about["name"],
+            spec=SequenceSpec.from_dict(about["spec"]),
+            events=EventArrays(**arrays),
+            split=Split.from_dict(about["split"], customer_fold),
+            observed_until=about["observed_until"],
+            fingerprint=content_fingerprint(manifest),
+            report=report,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, "encoded store", str(error)) from error
+
+
+def content_fingerprint(manifest: dict[str, str]) -> str:
+    """Of the content alone."""
+    return digest_of(
+        {name: digest for name, digest in manifest.items() if name not in _NOT_CONTENT}
     )
 
 
-def _damaged(path: Path, detail: str) -> SeqmarketError:
-    return SeqmarketError(
-        f"the encoded store is damaged: {detail}",
-        where=str(path),
-        fix="delete that folder and run again; the log itself is not affected",
-    )
+def _make_split(log: EventLog, settings: SplitSettings) -> Split:
+    def customers() -> pl.DataFrame:
+        return pl.concat(
+            pl.DataFrame(
+                {"customer_id": shard.customer_id, "first_time": shard.time[shard.offsets[:-1]]}
+            )
+            for shard in log.shards()
+        )
+
+    first = min(size.first_time for size in log.sizes if size.events)
+    return make_split(first, log.observed_until, settings, customers)
 
 
-def _encode(
-    folder: Path, log: EventLog, split_settings: SplitSettings, settings: EncodingSettings
-) -> None:
-    frame = log.frame.collect()
-    customers = customers_of(frame)
-    split = make_split(customers, log.observed_until, split_settings)
-    spec = fit_spec(log, frame, customers, split, settings)
-    arrays = encode_events(frame, static_frame(log, customers), spec)
-    for name in _ARRAYS:
-        np.save(folder / f"{name}.npy", getattr(arrays, name))
-    if split.customer_fold is not None:
-        np.save(folder / "customer_fold.npy", split.customer_fold)
-    customers.select("customer_id").write_parquet(folder / "customers.parquet")
-    about = {
-        "name": log.name,
-        "spec": spec.to_dict(),
-        "split": split.to_dict(),
-        "observed_until": to_microseconds(log.observed_until),
-    }
-    _write_json(folder / "about.json", about)
-    _write_json(folder / _REPORT, log.report.to_dict())
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True))
-
-
-def _fingerprint(manifest: dict[str, str]) -> str:
-    """Of the content alone: where rejected rows were put, as the report says, is not part of it."""
-    content = {name: digest for name, digest in manifest.items() if name != _REPORT}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _taking_part(log: EventLog, split: Split) -> Iterator[Any]:
+    """Of each shard: (c,) which customers are in the training fold, None for all of them."""
+    if split.customer_fold is None:
+        yield from [None] * len(log.sizes)
+        return
+    inside = split.customers("train", log.n_customers)
+    first = 0
+    for size in log.sizes:
+        yield inside[first : first + size.customers]
+        first += size.customers

@@ -1,83 +1,91 @@
-"""Fits categories and scalings on the training period, and applies them to the whole log."""
+"""Categories and scalings: fitted from counts over the training period, applied to any log."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from seqmarket.data.ranked import SortedPieces
 from seqmarket.data.settings import EncodingSettings
 from seqmarket.schema import SPECIAL_TOKENS, UNK, CategoricalFeature, NumericFeature
 
+_NORMAL_WIDTHS = ((0.25, 0.75, 1.349), (0.05, 0.95, 3.290), (0.005, 0.995, 5.152), (0.0, 1.0, 1.0))
+"""Two quantiles, and how many standard deviations lie between them in a normal distribution."""
+
+_NARROWEST = 1e-30
+"""A spread; with a smaller one, inputs would not fit into float32."""
+
 
 def fit_categories(
-    name: str, training: pl.Series, settings: EncodingSettings
+    name: str, texts: Sequence[str], counts: NDArray[np.int64], settings: EncodingSettings
 ) -> CategoricalFeature:
     """The categories of a column, the most frequent first, ties in alphabetical order.
 
     Args:
         name: Name of the feature.
-        training: Its values in the training period; nulls become UNK, not a category.
+        texts: Its distinct texts, sorted.
+        counts: (texts,) how often each occurs in the training period. Nulls are not counted.
         settings: The least count and the largest number of categories.
     """
-    counts = (
-        training.drop_nulls()
-        .alias("category")
-        .value_counts(name="count")
-        .filter(pl.col("count") >= settings.min_count)
-        .sort(["count", "category"], descending=[True, False])
-        .head(settings.max_categories)
-    )
-    return CategoricalFeature(name, tuple(counts["category"]))
+    order = np.argsort(-counts, kind="stable")
+    order = order[counts[order] >= settings.min_count][: settings.max_categories]
+    return CategoricalFeature(name, tuple(texts[i] for i in order))
 
 
-def encode_categories(feature: CategoricalFeature, values: pl.Series) -> NDArray[np.int32]:
-    """Ids of a column's values; UNK for nulls and for categories that training did not show."""
-    ids = np.arange(SPECIAL_TOKENS, feature.size)
-    if not len(ids):
-        return np.full(len(values), UNK, dtype=np.int32)
-    encoded = values.replace_strict(
-        pl.Series(feature.categories, dtype=pl.String),
-        pl.Series(ids, dtype=pl.Int32),
-        default=UNK,
-        return_dtype=pl.Int32,
-    )
-    return encoded.fill_null(UNK).to_numpy()
+def category_ids(feature: CategoricalFeature, texts: Sequence[str]) -> NDArray[np.int32]:
+    """From a code, an index into `texts` or -1 for a null, to an id: (texts + 1,) int32.
+
+    UNK for nulls (the last entry, which -1 finds) and for texts that training did not show.
+    """
+    known = {text: SPECIAL_TOKENS + i for i, text in enumerate(feature.categories)}
+    return np.array([*(known.get(text, UNK) for text in texts), UNK], dtype=np.int32)
 
 
 def signed_log1p(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """``sign(x) * log(1 + |x|)``: tames heavy tails of money and counts, keeps the sign."""
-    return np.sign(values) * np.log1p(np.abs(values))
+    return np.copysign(np.log1p(np.abs(values)), values)
 
 
-def fit_scaling(name: str, training: pl.Series) -> NumericFeature:
-    """Median and interquartile range (as a normal's standard deviation) of ``signed_log1p(x)``."""
-    values = signed_log1p(training.drop_nulls().to_numpy().astype(np.float64))
-    has_missing = training.null_count() > 0
-    if not len(values):
+def fit_scaling(name: str, training: SortedPieces, n_missing: int) -> NumericFeature:
+    """Median and spread of ``signed_log1p(x)``; the spread is that of a normal distribution.
+
+    It is taken from the interquartile range. Counts often have one of 0; then from a wider range,
+    at last from the whole. Quantiles, not moments: the sum of floats depends on their order.
+
+    Args:
+        name: Name of the feature.
+        training: Its values in the training period.
+        n_missing: How often it is missing there.
+    """
+    if not len(training):
         return NumericFeature(name, 0.0, 1.0, has_missing=True)
-    low, center, high = (float(q) for q in np.quantile(values, [0.25, 0.5, 0.75]))
-    # Counts often have a zero interquartile range; their spread is then the standard deviation,
-    # which rounding makes a tiny number, not 0, where all values are the same.
-    deviation = float(values.std()) if np.ptp(values) > 0 else 0.0
-    scale = (high - low) / 1.349 or deviation or 1.0
-    return NumericFeature(name, center, scale, has_missing)
+
+    def quantile(share: float) -> float:
+        low, high, weight = training.around(share)
+        pair = signed_log1p(np.array([low, high], dtype=np.float64))
+        return float(np.quantile(pair, weight))
+
+    widths = ((quantile(high) - quantile(low)) / width for low, high, width in _NORMAL_WIDTHS)
+    scale = next((width for width in widths if width > _NARROWEST), 1.0)
+    return NumericFeature(name, quantile(0.5), scale, has_missing=n_missing > 0)
 
 
-def encode_numeric(features: Sequence[NumericFeature], frame: pl.DataFrame) -> NDArray[np.float32]:
+def encode_numeric(
+    features: Sequence[NumericFeature], columns: Mapping[str, NDArray[np.float64]], n_rows: int
+) -> NDArray[np.float32]:
     """Scaled values, then the missing flags: (rows, inputs) float32 without NaN."""
-    scaled, flags = [], []
-    for feature in features:
-        column = frame[feature.name]
-        missing = column.is_null().to_numpy()
-        values = column.fill_null(0.0).to_numpy().astype(np.float64)
-        values = (signed_log1p(values) - feature.center) / feature.scale
-        scaled.append(np.where(missing, 0.0, values))
+    inputs = np.empty(
+        (n_rows, len(features) + sum(feature.has_missing for feature in features)), np.float32
+    )
+    flag = len(features)
+    for index, feature in enumerate(features):
+        values = (signed_log1p(columns[feature.name]) - feature.center) / feature.scale
+        missing = np.isnan(values)
+        values[missing] = 0.0
+        inputs[:, index] = values
         if feature.has_missing:
-            flags.append(missing)
-    columns = scaled + flags
-    if not columns:
-        return np.zeros((frame.height, 0), dtype=np.float32)
-    return np.stack(columns, axis=1).astype(np.float32)
+            inputs[:, flag] = missing
+            flag += 1
+    return inputs

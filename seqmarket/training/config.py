@@ -17,9 +17,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
+from seqmarket.data.cleaning.settings import CleaningRule
+from seqmarket.data.gate.settings import IdentitySettings, PrivacySettings
+from seqmarket.data.loader_settings import LoaderSettings
+from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.settings import (
     EncodingSettings,
     PositiveDuration,
+    ResourceSettings,
     Settings,
     SplitSettings,
     ValidationSettings,
@@ -28,6 +33,13 @@ from seqmarket.training.config_errors import explain, wrong
 from seqmarket.training.tracking.settings import TrackingSettings
 
 _NOT_PART_OF_A_RUN = ("ckpt_path", "hydra", "name", "paths", "tracking")
+_NOT_PART_OF_TRAINING = (
+    "max_epochs",
+    "num_workers",
+    "worker_start",
+    "prefetch",
+    "checkpoint_every",
+)
 _LOG_NAME = re.compile(r"[\w.-]+")
 
 
@@ -67,6 +79,11 @@ class DataConfig(Settings):
         split: Training, validation and test.
         encoding: From categories and numbers to tensors.
         validation: What happens to rows that break a rule.
+        cleaning: What is mended or left out, in order.
+        identity: Which identifiers are the same customer.
+        privacy: What customers' data must fulfil before anything is stored.
+        engine: What the log is encoded with: threads of this process, or a Ray cluster.
+        resources: What encoding may use.
         options: Every other key of the node: the options of the source.
     """
 
@@ -76,7 +93,22 @@ class DataConfig(Settings):
     split: SplitSettings = SplitSettings()
     encoding: EncodingSettings = EncodingSettings()
     validation: ValidationSettings = ValidationSettings()
+    cleaning: tuple[CleaningRule, ...] = ()
+    identity: IdentitySettings = IdentitySettings()
+    privacy: PrivacySettings = PrivacySettings()
+    engine: Literal["local", "ray"] = "local"
+    resources: ResourceSettings = ResourceSettings()
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def log(self) -> LogSettings:
+        """Everything that shapes the validated log beside its source."""
+        return LogSettings(
+            validation=self.validation,
+            cleaning=self.cleaning,
+            identity=self.identity,
+            privacy=self.privacy,
+        )
 
     @property
     def source(self) -> ComponentConfig:
@@ -86,7 +118,7 @@ class DataConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, value: Any) -> Any:
-        return _gather_options(value, {"_target_", "split", "encoding", "validation"})
+        return _gather_options(value, {"_target_", *cls.model_fields} - {"target", "options"})
 
     @model_validator(mode="after")
     def _name_fits_a_file(self) -> Self:
@@ -184,12 +216,11 @@ def _adamw() -> ComponentConfig:
     return ComponentConfig(target="torch.optim.AdamW", options={"lr": 5e-4, "weight_decay": 0.01})
 
 
-class TrainingConfig(Settings):
-    """How a deep model is fitted, and how every model is judged.
+class TrainingConfig(LoaderSettings):
+    """How a deep model is fitted, and how every model is judged; with how batches are loaded.
 
     Attributes:
         max_epochs: Most passes over the training journeys.
-        batch_size: Journeys per step.
         optimizer: Built with the parameters of the model.
         warm_up_fraction: Share of all steps in which the learning rate rises from 0.
         final_lr_fraction: What is left of the learning rate at the last step, after cosine decay.
@@ -200,15 +231,14 @@ class TrainingConfig(Settings):
         calibrate: Whether probabilities are calibrated on the validation period.
         threads: Of torch. The default models are small: with two threads a step takes almost twice
             as long as with one. The exact results depend on it.
-        num_workers: Processes that load batches.
+        checkpoint_every: Steps after which `last.ckpt` is renewed within an epoch, too. A run that
+            goes on from there logs the training loss of the rest of that epoch.
         head_hidden: Width of the hidden layer of each task's head.
         head_dropout: Dropout in the heads.
         resamples: Bootstrap resamples of customers behind each interval of a test metric.
-        eval_tokens: Most events, padding included, in one batch of an evaluation.
     """
 
     max_epochs: int = Field(15, ge=1)
-    batch_size: int = Field(16, ge=1)
     optimizer: ComponentConfig = Field(default_factory=_adamw)
     warm_up_fraction: float = Field(0.05, ge=0, lt=1)
     final_lr_fraction: float = Field(0.05, ge=0, le=1)
@@ -217,11 +247,10 @@ class TrainingConfig(Settings):
     ema_decay: float | None = Field(0.998, gt=0, lt=1)
     calibrate: bool = True
     threads: int = Field(1, ge=1)
-    num_workers: int = Field(0, ge=0)
+    checkpoint_every: int = Field(1_000, ge=1)
     head_hidden: int = Field(128, ge=1)
     head_dropout: float = Field(0.1, ge=0, lt=1)
     resamples: int = Field(500, ge=0)
-    eval_tokens: int = Field(32_768, ge=1)
 
 
 def _share_or_number(value: float) -> float:
@@ -334,11 +363,13 @@ def config_digest(plain: Mapping[str, Any]) -> str:
     """SHA-256 over all that decides what a run computes, by which `ckpt_path=last` finds it.
 
     Left out are the settings that may differ between a run and its continuation: checkpoint,
-    name, paths, tracking and the number of epochs.
+    name, paths, tracking, the number of epochs, how batches are
+    loaded, and what encodes the log with which resources.
     """
     kept = {key: value for key, value in plain.items() if key not in _NOT_PART_OF_A_RUN}
     training = dict(kept.get("training") or {})
-    training.pop("max_epochs", None)
-    kept["training"] = training
+    kept["training"] = {k: v for k, v in training.items() if k not in _NOT_PART_OF_TRAINING}
+    data = dict(kept.get("data") or {})
+    kept["data"] = {key: data[key] for key in data if key not in ("engine", "resources")}
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from typing_extensions import is_typeddict
 
 from seqmarket.errors import SeqmarketError, did_you_mean
 
 _BLAMED = "wrong_setting"
+_NO_TAG, _WRONG_TAG = "union_tag_not_found", "union_tag_invalid"
 
 
 def wrong(key: str, reason: str) -> PydanticCustomError:
@@ -43,13 +46,18 @@ def explain(error: ValidationError, shape: Any = None, prefix: str = "") -> Seqm
         path, known = _locate(shape, item["loc"])
         if item["type"] == _BLAMED:
             path += item["ctx"]["key"].split(".")
+        elif item["type"] in (_NO_TAG, _WRONG_TAG):
+            path.append(item["ctx"]["discriminator"].strip("'"))
         key = ".".join([*filter(None, [prefix.rstrip(".")]), *path])
         if item["type"] == _BLAMED:
             reasons[key] = [item["msg"]]
         elif item["type"] == "extra_forbidden":
             hint = f"; {did_you_mean(path[-1], known)}" if known else ""
             reasons[key] = [f"no such setting{hint}"]
-        elif item["type"] in ("missing", "missing_argument"):
+        elif item["type"] == _WRONG_TAG:
+            tags = re.findall(r"'(.+?)'", item["ctx"]["expected_tags"])
+            reasons[key] = [f"no such {path[-1]}; {did_you_mean(item['ctx']['tag'], tags)}"]
+        elif item["type"] in ("missing", "missing_argument", _NO_TAG):
             reasons[key] = ["is missing"]
         elif item["type"] in ("value_error", "assertion_error"):
             reasons[key] = [item["msg"].partition(", ")[2]]
@@ -70,6 +78,10 @@ def _locate(shape: Any, location: tuple[int | str, ...]) -> tuple[list[str], lis
     path: list[str] = []
     known: list[str] = []
     for part in location:
+        tagged = _tagged(shape)
+        if part in tagged:
+            shape = tagged[part]
+            continue
         inner = _unwrap(shape)
         fields = _fields(inner)
         if fields is not None:
@@ -79,12 +91,29 @@ def _locate(shape: Any, location: tuple[int | str, ...]) -> tuple[list[str], lis
         elif get_origin(inner) is dict:
             path.append(str(part))
             shape = get_args(inner)[1]
-        elif isinstance(part, int) or inner is None:
-            path.append(str(part))
+        elif isinstance(part, int):
+            path.append(f"{path.pop() if path else ''}[{part}]")
             shape = (get_args(inner) or (None,))[0]
+        elif inner is None:
+            path.append(part)
         else:
             break
     return path, known
+
+
+def _tagged(shape: Any) -> dict[int | str, Any]:
+    """The arms of a union with a discriminator by their tags; of anything else, nothing."""
+    if get_origin(shape) is not Annotated:
+        return {}
+    union, *notes = get_args(shape)
+    names = [note.discriminator for note in notes if isinstance(note, FieldInfo)]
+    return {
+        tag: arm
+        for name in names
+        if isinstance(name, str)
+        for arm in get_args(union)
+        for tag in get_args(arm.model_fields[name].annotation)
+    }
 
 
 def _fields(shape: Any) -> dict[str, Any] | None:
@@ -110,4 +139,5 @@ def _unwrap(shape: Any) -> Any:
 def _expectation(message: str) -> str:
     """Pydantic's message without its framing, as in ``Input should be a valid integer, ...``."""
     text = message.removeprefix("Input should be ").partition(", unable to")[0]
+    text = text.partition(" or object to extract")[0].replace("valid tuple", "list")
     return text[:1].lower() + text[1:]

@@ -10,17 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from seqmarket.data.batch import Targets, TaskBatch
-from seqmarket.data.datamodule import EvaluationSet
+from seqmarket.data.datasets import EvaluationSet
 from seqmarket.metrics.calibration import Calibration, fit_calibration
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import (
-    Baseline,
-    EventArrays,
-    JourneyBatch,
-    LabelTable,
-    Points,
-    SequenceSpec,
-)
+from seqmarket.schema import Baseline, EventArrays, LabelTable, SequenceSpec
+from seqmarket.tensors import JourneyBatch, Points
 from seqmarket.training.tasks import Task
 
 Tables = Mapping[str, LabelTable]

@@ -14,16 +14,17 @@ import torch
 import yaml
 
 from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.loader_settings import LoaderSettings
 from seqmarket.data.splits import FOLDS
-from seqmarket.data.store import SequenceStore, prepare_store
+from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.schema import MICROSECONDS_PER_DAY
 from seqmarket.training.checkpoint import check_resumable, provenance, save_trained
 from seqmarket.training.config import RunConfig
+from seqmarket.training.data import open_data
 from seqmarket.training.evaluation import evaluate
 from seqmarket.training.fit import Fitted, fit
-from seqmarket.training.instantiate import build
 from seqmarket.training.models import fit_baseline, is_deep, model_name, refuse_unanswerable
 from seqmarket.training.predictors import (
     CalibratedPredictor,
@@ -173,29 +174,6 @@ def _learning_history(tracked: TrackedRun) -> dict[str, list[tuple[int, float]]]
     }
 
 
-def open_data(config: RunConfig) -> SequenceStore:
-    """Encodes the configured log, or opens the store of an earlier run with the same data."""
-    source = build(config.data.source, prefix="data.")
-    store = prepare_store(
-        source,
-        validation=config.data.validation,
-        split=config.data.split,
-        encoding=config.data.encoding,
-        cache_dir=config.paths.cache_dir,
-    )
-    log.info(
-        "%s: %s customers, %s events",
-        store.name,
-        f"{store.events.n_customers:,}",
-        f"{store.events.n_events:,}",
-    )
-    for fold, period in store.split.periods.items():
-        log.info("%-10s %s", fold, period)
-    for warning in store.report["warnings"]:
-        log.warning("%s", warning)
-    return store
-
-
 def make_datamodule(
     config: RunConfig, store: SequenceStore, tasks: Mapping[str, Task]
 ) -> JourneyDataModule:
@@ -203,10 +181,9 @@ def make_datamodule(
     return JourneyDataModule(
         store,
         {name: task.rule for name, task in tasks.items()},
-        batch_size=config.training.batch_size,
-        eval_tokens=config.training.eval_tokens,
         seed=config.seed,
-        num_workers=config.training.num_workers,
+        history=config.data.encoding.history,
+        **{name: getattr(config.training, name) for name in LoaderSettings.model_fields},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqmarket.data.datamodule import JourneyDataModule
-from seqmarket.data.encoding import customers_of, encode_events, static_frame
+from seqmarket.data.encoding import encode_shard
 from seqmarket.data.event_log import EventLog
 from seqmarket.data.labels import Neighbours
 from seqmarket.data.splits import Fold, to_microseconds
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EventArrays, LabelTable, SequenceSpec
 from seqmarket.training.checkpoint import TrainedModel, load_trained
+from seqmarket.training.data import open_data
 from seqmarket.training.evaluation import evaluate
 from seqmarket.training.models import fit_baseline, model_name
 from seqmarket.training.predictors import (
@@ -29,7 +30,7 @@ from seqmarket.training.predictors import (
     Predictor,
 )
 from seqmarket.training.results import TaskResult
-from seqmarket.training.run import make_datamodule, open_data, set_threads
+from seqmarket.training.run import make_datamodule, set_threads
 from seqmarket.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def evaluate_run(model_file: Path, fold: Fold, *, with_baselines: bool) -> list[
     data = _own_data(trained)
     own = model_name(config.model)
     validation = data.tables("validation")
-    predictor = _predictor(trained, data.store.events, data)
+    predictor = _predictors(trained, data)(data.store.events)
     if config.training.calibrate and not trained.calibrations:
         # A checkpoint of a run's middle; the baselines beside it are calibrated too.
         predictor = CalibratedPredictor.fit(predictor.predictor, validation)
@@ -101,33 +102,47 @@ def score_customers(trained: TrainedModel, event_log: EventLog, as_of: datetime)
             is a baseline and the log that it is fitted on again has changed.
     """
     _check_features(event_log, trained.spec)
-    frame = event_log.frame.filter(pl.col("time") <= as_of).collect()
-    n_customers = event_log.frame.select(pl.col("customer_id").n_unique()).collect().item()
-    if frame.is_empty():
+    moment = to_microseconds(as_of)
+    tables, predictors = [], _predictors(trained)
+    for shard in event_log.shards():
+        known = shard.keep(shard.time <= moment)
+        if known.n_customers:
+            events = encode_shard(known, event_log.lexicon, trained.spec)
+            scores = _score(trained, predictors(events), events, as_of)
+            tables.append(scores.insert_column(0, known.customer_id.alias("customer_id")))
+    if not tables:
         raise SeqmarketError(
             f"no customer has an event at or before {as_of:%Y-%m-%d %H:%M}",
             where="--as-of",
             fix="choose a later moment",
         )
-    customers = customers_of(frame)
-    events = encode_events(frame, static_frame(event_log, customers), trained.spec)
+    table = pl.concat(tables).sort("customer_id")
+    return Scores(table, event_log.n_customers - len(table))
+
+
+def _score(
+    trained: TrainedModel, predictor: Predictor, events: EventArrays, as_of: datetime
+) -> pl.DataFrame:
+    """Scores the customers of one shard, all of whose events are known."""
     near = Neighbours(events)
     newest = events.offsets[1:] - 1
     tables = {
         name: _unlabelled(task, newest, to_microseconds(as_of))
         for name, task in trained.tasks.items()
     }
-    probabilities = _predictor(trained, events).predict(tables)
-    table = customers.select("customer_id").with_columns(
-        pl.lit(as_of).alias("prediction_time"),
-        pl.Series(events.time[newest]).cast(pl.Datetime("us", "UTC")).alias("last_event_time"),
-        customers["events"],
+    probabilities = predictor.predict(tables)
+    table = pl.DataFrame(
+        {
+            "prediction_time": pl.Series([as_of]).new_from_index(0, len(newest)),
+            "last_event_time": pl.Series(events.time[newest]).cast(pl.Datetime("us", "UTC")),
+            "events": pl.Series(np.diff(events.offsets), dtype=pl.UInt32),
+        }
     )
     for name, task in trained.tasks.items():
         if name in probabilities:
             columns = _columns(task, probabilities[name], trained.spec, near, newest, as_of)
             table = table.with_columns(**columns)
-    return Scores(table, n_customers - len(customers))
+    return table
 
 
 def write_scores(scores: Scores, path: Path) -> None:
@@ -154,20 +169,26 @@ def _own_data(trained: TrainedModel) -> JourneyDataModule:
     return make_datamodule(trained.config, store, trained.tasks)
 
 
-def _predictor(
-    trained: TrainedModel, events: EventArrays, data: JourneyDataModule | None = None
-) -> CalibratedPredictor:
+def _predictors(
+    trained: TrainedModel, data: JourneyDataModule | None = None
+) -> Callable[[EventArrays], CalibratedPredictor]:
+    """From encoded events to the model that answers questions about them."""
     config = trained.config
     set_threads(config.training.threads)
-    predictor: Predictor
-    if trained.model is None:
-        # A baseline has no file of its own: it is fitted again, on the log of its run.
-        fitted = fit_baseline(config.model, data or _own_data(trained), "model.")
-        predictor = BaselinePredictor(fitted.baseline, events)
-    else:
-        tokens = config.training.eval_tokens
-        predictor = DeepPredictor(trained.model, trained.tasks, events, trained.spec, tokens=tokens)
-    return CalibratedPredictor(predictor, trained.calibrations)
+    model, tokens = trained.model, config.training.eval_tokens
+    # A baseline has no file of its own: it is fitted again, on the log of its run.
+    fitted = None if model else fit_baseline(config.model, data or _own_data(trained), "model.")
+
+    def of(events: EventArrays) -> CalibratedPredictor:
+        predictor: Predictor
+        if fitted is not None:
+            predictor = BaselinePredictor(fitted.baseline, events)
+        else:
+            assert model is not None
+            predictor = DeepPredictor(model, trained.tasks, events, trained.spec, tokens=tokens)
+        return CalibratedPredictor(predictor, trained.calibrations)
+
+    return of
 
 
 def _unlabelled(task: Task, newest: NDArray[np.int64], as_of: int) -> LabelTable:
@@ -207,9 +228,12 @@ def _check_features(event_log: EventLog, spec: SequenceSpec) -> None:
         ),
         "data.static_categorical": (
             [f.name for f in spec.static_categorical],
-            event_log.static_categorical,
+            event_log.columns.static_codes,
         ),
-        "data.static_numeric": ([f.name for f in spec.static_numeric], event_log.static_numeric),
+        "data.static_numeric": (
+            [f.name for f in spec.static_numeric],
+            event_log.columns.static_numbers,
+        ),
     }
     for key, (wanted, given) in needed.items():
         missing = [name for name in wanted if name not in given]

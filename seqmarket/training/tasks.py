@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own idiom
 
-from seqmarket.data.datamodule import TaskRule
-from seqmarket.data.labels import NEXT_CHANNEL, WindowRule
+from seqmarket.data.labels import TaskRule
 from seqmarket.nn.heads import BinaryHead, ClassificationHead
 from seqmarket.schema import LabelTable, SequenceSpec, TaskKind
-from seqmarket.training.config import ChurnTask, PurchaseTask, TasksConfig
+from seqmarket.training.config import TasksConfig
+from seqmarket.training.rules import task_rules
 
 
 @dataclass(frozen=True)
@@ -86,50 +85,34 @@ class Task:
 
 def make_tasks(config: TasksConfig) -> dict[str, Task]:
     """The configured tasks, by name, in a fixed order."""
-    makers: dict[str, Callable[[], Task | None]] = {
-        NEXT_CHANNEL: lambda: _next_channel(config),
-        "purchase": lambda: _window("purchase", config.purchase, 1),
-        "churn": lambda: _window("churn", config.churn, 0),
-    }
-    tasks = {name: make() for name, make in makers.items()}
-    return {name: task for name, task in tasks.items() if task is not None}
+    return {name: _task(name, rule, config) for name, rule in task_rules(config).items()}
 
 
-def _next_channel(config: TasksConfig) -> Task | None:
-    if config.next_channel is None:
-        return None
-    return Task(
-        name=NEXT_CHANNEL,
-        kind="categorical",
-        rule=None,
-        weight=config.next_channel.weight,
-        positive_weight=1.0,
-        definition="the channel of the customer's next event, asked right after each event",
-    )
-
-
-def _window(name: str, config: PurchaseTask | ChurnTask | None, purchase_means: int) -> Task | None:
-    if config is None:
-        return None
-    window = config.horizon if isinstance(config, PurchaseTask) else config.window
-    microsecond = timedelta(microseconds=1)
-    what = "a purchase" if purchase_means else "no purchase"
-    doing = "with a purchase" if config.active_by == "purchase" else "with an event"
+def _task(name: str, rule: TaskRule, config: TasksConfig) -> Task:
+    if rule is None:
+        assert config.next_channel is not None
+        return Task(
+            name=name,
+            kind="categorical",
+            rule=None,
+            weight=config.next_channel.weight,
+            positive_weight=1.0,
+            definition="the channel of the customer's next event, asked right after each event",
+        )
+    settings = config.purchase if name == "purchase" else config.churn
+    assert settings is not None
+    what = "a purchase" if rule.purchase_means else "no purchase"
+    doing = "with a purchase" if rule.active_by == "purchase" else "with an event"
+    window = _in_words(timedelta(microseconds=rule.window))
     return Task(
         name=name,
         kind="binary",
-        rule=WindowRule(
-            task=name,
-            window=window // microsecond,
-            purchase_means=1 if purchase_means else 0,
-            active_within=config.active_within // microsecond,
-            active_by=config.active_by,
-        ),
-        weight=config.weight,
-        positive_weight=config.positive_weight,
+        rule=rule,
+        weight=settings.weight,
+        positive_weight=settings.positive_weight,
         definition=(
-            f"{what} in the {_in_words(window)} after the prediction time, for customers "
-            f"{doing} in the {_in_words(config.active_within)} before it"
+            f"{what} in the {window} after the prediction time, for customers "
+            f"{doing} in the {_in_words(settings.active_within)} before it"
         ),
     )
 

@@ -28,7 +28,7 @@ MISTAKES = [
     (["+baselines.markov.ordr=1"], "baselines.markov.ordr: no such setting; did you mean 'order'"),
     (["+training.optimizer.beta=1"], "training.optimizer.beta: no such setting; did you mean"),
     (["data=synthetic", "data.n_customers=-1"], "data.n_customers: expected greater than or equal"),
-    (["data=synthetic", "data.path=3"], "known in data: days,"),
+    (["data=synthetic", "data.path=3"], "known in data: cleaning, days,"),
     (["model._target_=os.system"], "a configuration may not build 'os.system'"),
     (["task.churn.window=28"], "task.churn.window: a duration is a number and one of s, m, h, d"),
     (["+typo=1"], "typo: no such setting"),

@@ -18,13 +18,12 @@ FEATURES = [
 
 
 @pytest.fixture(scope="module")
-def log(gru_run) -> pl.DataFrame:
+def log(gru_run, read_log) -> pl.DataFrame:
     """The log of the run as a table that a user might have, the segment in every row."""
     from seqmarket.training.checkpoint import load_trained
     from seqmarket.training.instantiate import build
 
-    config = load_trained(gru_run.model_file).config
-    read = build(config.data.source).read(config.data.validation, Path("unused"))
+    read = read_log(build(load_trained(gru_run.model_file).config.data.source))
     return read.frame.collect().join(read.static.collect(), on="customer_id", how="left")
 
 
@@ -42,10 +41,30 @@ def places(tmp_path: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(tmp_path: Path) -> Iterator[None]:
-    """No command leaves a hidden or half-written file in the working folder."""
+    """No command leaves a hidden or half-written file, but for the cache and its locks."""
     yield
-    left = [p.name for p in tmp_path.iterdir() if p.name.startswith(".") or ".writing" in p.name]
+    left = [
+        path
+        for path in below(tmp_path)
+        if any(part.startswith(".") or ".writing" in part for part in path.parts)
+    ]
     assert left == []
+
+
+def below(folder: Path) -> list[Path]:
+    """All that is there, but for locks; below the default cache, relative to that."""
+    cache = folder / ".cache" / "seqmarket"
+    return [
+        path.relative_to(cache if path.is_relative_to(cache) else folder)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix != ".lock" and not cache.is_relative_to(path)
+    ]
+
+
+def cells(line: str) -> tuple[str, str]:
+    """The two columns of a line of the report."""
+    _, *columns = map(str.strip, line.split("│"))
+    return (columns[0], columns[1]) if len(columns) == 3 else ("", "")
 
 
 def test_prepare_says_what_is_in_the_log(seqmarket, log, csv_file, places, tmp_path) -> None:
@@ -56,11 +75,18 @@ def test_prepare_says_what_is_in_the_log(seqmarket, log, csv_file, places, tmp_p
     written = json.loads(report.read_text())
     assert written["rows_in"] == written["kept"] == len(log)
     assert f"{len(log):,}" in out
-    for fold in ("train", "validation", "test"):
-        for task in ("next_channel", "purchase", "churn"):
-            assert any(line.split()[:2] == [fold, task] for line in out.splitlines())
-    positive = [line for line in out.splitlines() if line.endswith("positive")]
-    assert len(positive) == 6
+    shown = {key: text for key, text in map(cells, out.splitlines()) if key}
+    counts = {labels["task"]: labels["counts"] for labels in written["labels"]}
+    assert set(counts) == {"next_channel", "purchase", "churn"}
+    for task, of_task in counts.items():
+        for fold in ("train", "validation", "test"):
+            rows = sum(count["rows"] for count in of_task if count["fold"] == fold)
+            assert rows > 0
+            assert shown[f"{task}, {fold}"].startswith(f"{rows:,} rows")
+            assert ("positive" in shown[f"{task}, {fold}"]) == (task != "next_channel")
+    page = Path(out.rpartition("report: ")[2].splitlines()[0])
+    assert page.parent == tmp_path / "out" / "data"
+    assert page.read_text().startswith("<!doctype html>")
     store = Path(out.rpartition("encoded store: ")[2].strip())
     assert store.parent == tmp_path / "cache" / "stores"
     assert (store / "manifest.json").is_file()
@@ -70,7 +96,8 @@ def test_prepare_counts_no_rows_where_a_period_is_too_short(seqmarket, places) -
     arguments = ["prepare", "data=synthetic", "data.n_customers=20", "data.days=60", *places]
     code, out, _ = seqmarket(arguments)
     assert code == 0
-    assert any(line.split() == ["test", "churn", "0", "rows"] for line in out.splitlines())
+    shown = dict(map(cells, out.splitlines()))
+    assert shown["churn, test"].startswith("0 rows at 0 cutoffs")
 
 
 def with_a_fault(csv_file: Path) -> Path:
@@ -101,7 +128,8 @@ def test_a_row_without_a_customer_is_named(
     assert "Traceback" not in err
     assert csv_file.read_bytes() == before
     if verb != "train":  # which keeps a record of the failed run
-        assert list(tmp_path.iterdir()) == [csv_file]
+        files = [path for path in below(tmp_path) if (tmp_path / path).is_file()]
+        assert files == [Path(csv_file.name)]
 
 
 def test_the_row_can_be_set_aside(seqmarket, log, csv_file, places, tmp_path) -> None:
@@ -271,7 +299,7 @@ def test_predict_names_a_feature_that_is_not_there(
     key, _, feature = left_out.partition("=")
     assert f"the model reads the feature '{feature.strip('[]')}'" in err
     assert key in err
-    assert list(tmp_path.iterdir()) == [csv_file]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "cache", csv_file]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -8,19 +8,21 @@ import pytest
 from pydantic import ValidationError
 
 from seqmarket.data.event_log import EventLog
-from seqmarket.data.settings import ValidationSettings
 from seqmarket.data.sources.synthetic import CHANNELS, SyntheticJourneys
 
-
-def read(tmp_path: Path, **options: object) -> EventLog:
-    return SyntheticJourneys.model_validate(options).read(ValidationSettings(), tmp_path)
+Read = Callable[..., EventLog]
 
 
-def test_the_same_settings_give_the_same_log(tmp_path: Path) -> None:
-    first, again = read(tmp_path, n_customers=100), read(tmp_path, n_customers=100)
+@pytest.fixture
+def read(read_log: Read) -> Read:
+    return lambda **options: read_log(SyntheticJourneys.model_validate(options))
+
+
+def test_the_same_settings_give_the_same_log(read: Read) -> None:
+    first, again = read(n_customers=100), read(n_customers=100)
     assert first.frame.collect().equals(again.frame.collect())
     assert first.fingerprint == again.fingerprint
-    other = read(tmp_path, n_customers=100, seed=2)
+    other = read(n_customers=100, seed=2)
     assert not first.frame.collect().equals(other.frame.collect())
     assert first.fingerprint != other.fingerprint
 
@@ -29,8 +31,8 @@ def test_nothing_can_be_missing() -> None:
     SyntheticJourneys().check()
 
 
-def test_what_it_holds(tmp_path: Path) -> None:
-    log = read(tmp_path)
+def test_what_it_holds(read: Read) -> None:
+    log = read()
     report = log.report
     assert report.rows_in == report.kept
     assert report.warnings == ()
@@ -44,8 +46,8 @@ def test_what_it_holds(tmp_path: Path) -> None:
     assert purchases["value"].null_count() == 0
 
 
-def test_the_next_channel_can_be_learnt(tmp_path: Path) -> None:
-    events = read(tmp_path).frame.collect()
+def test_the_next_channel_can_be_learnt(read: Read) -> None:
+    events = read().frame.collect()
     steps = events.select(
         pl.col("channel"), after=pl.col("channel").shift(-1).over("customer_id")
     ).drop_nulls()
@@ -55,8 +57,8 @@ def test_the_next_channel_can_be_learnt(tmp_path: Path) -> None:
     assert by_markov > majority + 0.05
 
 
-def test_loss_of_customers_can_be_learnt(tmp_path: Path) -> None:
-    log = read(tmp_path)
+def test_loss_of_customers_can_be_learnt(read: Read) -> None:
+    log = read()
     assert log.static is not None
     last = log.frame.group_by("customer_id").agg(pl.col("time").max())
     ends = last.join(log.static, on="customer_id").collect()

@@ -24,9 +24,13 @@ def customers(n: int = 300) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "customer_id": [f"c{i:04d}" for i in range(n)],
-            "first_time": [START + timedelta(days=int(d)) for d in offsets],
+            "first_time": [to_microseconds(START + timedelta(days=int(d))) for d in offsets],
         }
     )
+
+
+def split_of(customers: pl.DataFrame, until: datetime, settings: SplitSettings) -> Split:
+    return make_split(customers["first_time"].min(), until, settings, lambda: customers)
 
 
 def test_moments_survive_the_round_trip_exactly() -> None:
@@ -35,7 +39,7 @@ def test_moments_survive_the_round_trip_exactly() -> None:
 
 
 def test_shares_divide_the_observed_time() -> None:
-    split = make_split(customers(), END, SplitSettings())
+    split = split_of(customers(), END, SplitSettings())
     day = 86_400_000_000
     lengths = [(p.end - p.start) / day for p in split.periods.values()]
     assert lengths == pytest.approx([65, 15, 20])
@@ -47,7 +51,8 @@ ODD_START = datetime(2026, 1, 1, 22, 38, 44, 546_000, tzinfo=UTC)
 
 def odd_customers() -> pl.DataFrame:
     """A log that begins at an odd time of the day."""
-    return customers().with_columns(pl.col("first_time") + (ODD_START - START))
+    later = to_microseconds(ODD_START) - to_microseconds(START)
+    return customers().with_columns(pl.col("first_time") + later)
 
 
 def at_midnight(moments: Iterable[int]) -> bool:
@@ -62,7 +67,7 @@ def cutoffs(split: Split) -> list[int]:
 @pytest.mark.parametrize("warm_up", ["0d", "30h", "30d"])
 def test_cutoffs_are_at_midnight(kind: str, warm_up: str) -> None:
     settings = SplitSettings.model_validate({"kind": kind, "warm_up": warm_up})
-    split = make_split(odd_customers(), END + timedelta(hours=7), settings)
+    split = split_of(odd_customers(), END + timedelta(hours=7), settings)
     train = split.periods["train"]
     assert len(cutoffs(split)) >= 5
     assert at_midnight(cutoffs(split))
@@ -76,8 +81,8 @@ def test_cutoffs_are_at_midnight(kind: str, warm_up: str) -> None:
 
 def test_a_short_log_is_divided_where_the_shares_are() -> None:
     until = ODD_START + timedelta(days=9)
-    early = odd_customers().filter(pl.col("first_time") < until)
-    split = make_split(early, until, SplitSettings(warm_up=timedelta(0)))
+    early = odd_customers().filter(pl.col("first_time") < to_microseconds(until))
+    split = split_of(early, until, SplitSettings(warm_up=timedelta(0)))
     train = split.periods["train"]
     assert to_datetime(train.end) - ODD_START == 0.65 * timedelta(days=9)
     assert to_datetime(split.cutoffs("train", 0)[0]) == ODD_START
@@ -85,14 +90,14 @@ def test_a_short_log_is_divided_where_the_shares_are() -> None:
 
 def test_dates_stay_where_they_are_set() -> None:
     settings = SplitSettings.model_validate({"train_end": "2026-02-01T09:30:00"})
-    split = make_split(odd_customers(), END, settings)
+    split = split_of(odd_customers(), END, settings)
     assert to_datetime(split.periods["train"].end).time() == time(9, 30)
     assert at_midnight([split.periods["validation"].end])
 
 
 def test_a_period_too_short_for_a_midnight_is_refused_by_name() -> None:
     with pytest.raises(SeqmarketError, match="validation_end") as caught:
-        make_split(odd_customers(), END, SplitSettings(validation_fraction=0.001))
+        split_of(odd_customers(), END, SplitSettings(validation_fraction=0.001))
     assert "at least a day" in str(caught.value)
 
 
@@ -100,7 +105,7 @@ def test_dates_go_before_shares() -> None:
     settings = SplitSettings.model_validate(
         {"train_end": "2026-02-01", "validation_end": "2026-03-01", "test_end": "2026-04-01"}
     )
-    split = make_split(customers(), END, settings)
+    split = split_of(customers(), END, settings)
     ends = [to_datetime(p.end).date().isoformat() for p in split.periods.values()]
     assert ends == ["2026-02-01", "2026-03-01", "2026-04-01"]
 
@@ -116,19 +121,19 @@ def test_dates_go_before_shares() -> None:
 )
 def test_impossible_boundaries_are_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(SeqmarketError) as caught:
-        make_split(customers(), END, SplitSettings.model_validate(wrong))
+        split_of(customers(), END, SplitSettings.model_validate(wrong))
     assert "data.split." in str(caught.value)
 
 
 def test_the_warm_up_of_a_short_log_leaves_half_of_the_training() -> None:
     settings = SplitSettings.model_validate({"train_end": "2026-02-20"})
-    split = make_split(customers(), END, settings)
+    split = split_of(customers(), END, settings)
     assert split.warm_up == 25 * 86_400_000_000
     assert len(split.cutoffs("train", timedelta(days=7))) == 3
 
 
 def test_cutoffs_leave_room_for_the_window_and_the_warm_up() -> None:
-    split = make_split(customers(), END, SplitSettings())
+    split = split_of(customers(), END, SplitSettings())
     window = timedelta(days=7)
     for fold in FOLDS:
         cutoffs = split.cutoffs(fold, window)
@@ -145,16 +150,16 @@ def folds_of(split: Split) -> list[int]:
 def test_hashed_groups_depend_on_the_customer_alone() -> None:
     settings = SplitSettings(kind="time_and_customer")
     everyone = customers()
-    folds = folds_of(make_split(everyone, END, settings))
+    folds = folds_of(split_of(everyone, END, settings))
     shares = np.bincount(folds, minlength=3) / len(folds)
     assert shares == pytest.approx([0.65, 0.15, 0.2], abs=0.08)
     fewer = everyone.filter(pl.int_range(pl.len()) % 3 == 0)
-    assert folds_of(make_split(fewer, END, settings)) == folds[::3]
+    assert folds_of(split_of(fewer, END, settings)) == folds[::3]
 
 
 def test_cohorts_are_ordered_by_the_first_event() -> None:
     everyone = customers()
-    split = make_split(everyone, END, SplitSettings(kind="cohort"))
+    split = split_of(everyone, END, SplitSettings(kind="cohort"))
     folds = np.array(folds_of(split))
     first = everyone["first_time"].to_numpy()
     assert first[folds == 0].max() <= first[folds == 1].min()
@@ -163,14 +168,33 @@ def test_cohorts_are_ordered_by_the_first_event() -> None:
     assert len(set(map(str, split.periods.values()))) == 1
 
 
+@pytest.mark.parametrize("kind", ["time_and_customer", "cohort"])
+def test_the_order_of_the_customers_does_not_matter(kind: str) -> None:
+    settings = SplitSettings.model_validate({"kind": kind})
+    everyone = customers()
+    folds = dict(
+        zip(everyone["customer_id"], folds_of(split_of(everyone, END, settings)), strict=True)
+    )
+    shuffled = everyone.sample(fraction=1, shuffle=True, seed=1)
+    again = folds_of(split_of(shuffled, END, settings))
+    assert again == [folds[name] for name in shuffled["customer_id"]]
+
+
+def test_customers_are_looked_at_only_where_they_are_divided() -> None:
+    def unwanted() -> pl.DataFrame:
+        raise AssertionError
+
+    assert make_split(to_microseconds(START), END, SplitSettings(), unwanted).customer_fold is None
+
+
 def test_a_customer_of_one_group_takes_part_in_one_fold() -> None:
-    split = make_split(customers(), END, SplitSettings(kind="time_and_customer"))
+    split = split_of(customers(), END, SplitSettings(kind="time_and_customer"))
     taking_part = np.stack([split.customers(fold, 300) for fold in FOLDS])
     assert (taking_part.sum(axis=0) == 1).all()
 
 
 def test_the_round_trip_through_plain_containers() -> None:
-    split = make_split(customers(), END, SplitSettings(kind="cohort"))
+    split = split_of(customers(), END, SplitSettings(kind="cohort"))
     again = Split.from_dict(split.to_dict(), split.customer_fold)
     assert again.periods == split.periods
     assert again.cutoff_every == split.cutoff_every

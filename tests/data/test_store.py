@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from seqmarket.data.engine.hashing import stable_hash
 from seqmarket.data.event_log import EventLog
+from seqmarket.data.log_settings import LogSettings
+from seqmarket.data.prepare import Workshop, prepare_store
 from seqmarket.data.quality import QualityReport
-from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
+from seqmarket.data.raw_log import RawLog
+from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
-from seqmarket.data.store import SequenceStore, open_store, prepare_store, write_store
+from seqmarket.data.store import SequenceStore, open_store, write_store
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import UNK, EventArrays, SequenceSpec
 
@@ -22,10 +27,12 @@ SPLIT = SplitSettings()
 ENCODING = EncodingSettings(max_length=32)
 
 
+LogLike = Callable[[EventLog, pl.DataFrame], EventLog]
+
+
 @pytest.fixture(scope="module")
-def log() -> EventLog:
-    source = SyntheticJourneys(n_customers=60, days=120, seed=3)
-    return source.read(ValidationSettings(), Path("unused"))
+def log(read_log: Callable[..., EventLog]) -> EventLog:
+    return read_log(SyntheticJourneys(n_customers=60, days=120, seed=3))
 
 
 def store_of(log: EventLog, path: Path, split: SplitSettings = SPLIT) -> SequenceStore:
@@ -37,9 +44,9 @@ def test_arrays_hold_the_log_in_its_order(log: EventLog, tmp_path: Path) -> None
     store = store_of(log, tmp_path / "store")
     frame = log.frame.collect()
     assert store.events.n_events == frame.height
-    assert (
-        store.customer_ids().to_list() == frame["customer_id"].unique(maintain_order=True).to_list()
-    )
+    ids = store.customer_ids()
+    assert ids.to_list() == frame["customer_id"].unique(maintain_order=True).to_list()
+    assert (np.diff(stable_hash(ids)) > 0).all()
     assert (store.events.time == frame["time"].to_physical().to_numpy()).all()
     names = np.array(["", "?", *store.spec.channel.categories])
     known = store.events.channel > UNK
@@ -65,14 +72,14 @@ def test_features_are_finite_and_scaled_on_the_training_period(
     assert abs(np.median(store.events.features[in_training][given][:, 0])) < 0.2
 
 
-def with_later_events(log: EventLog, after: datetime) -> EventLog:
-    """The same log with a channel and values that the training period does not show."""
+def with_later_events(log: EventLog, after: datetime) -> pl.DataFrame:
+    """The same events with a channel and values that the training period does not show."""
     late = pl.col("time") >= after
     frame = log.frame.with_columns(
         channel=pl.when(late).then(pl.lit("brand_new")).otherwise("channel"),
         value=pl.when(late).then(1e6).otherwise("value"),
     )
-    return replace(log, frame=frame)
+    return frame.collect()
 
 
 def fitted_before(log: EventLog, changed: EventLog, folder: Path) -> None:
@@ -80,21 +87,26 @@ def fitted_before(log: EventLog, changed: EventLog, folder: Path) -> None:
     assert store_of(log, folder / "a").spec == store_of(changed, folder / "b").spec
 
 
-def test_nothing_is_fitted_after_the_training_period(log: EventLog, tmp_path: Path) -> None:
+def test_nothing_is_fitted_after_the_training_period(
+    log: EventLog, log_like: LogLike, tmp_path: Path
+) -> None:
     split = store_of(log, tmp_path / "store").split
     end = datetime.fromtimestamp(split.periods["train"].end / 1e6, tz=UTC)
-    changed = with_later_events(log, end)
+    changed = log_like(log, with_later_events(log, end))
     fitted_before(log, changed, tmp_path)
     store = open_store(tmp_path / "b")
     late = store.events.time >= split.periods["train"].end
     assert (store.events.channel[late] == UNK).all()
 
 
-def test_a_change_inside_the_training_period_is_noticed(log: EventLog, tmp_path: Path) -> None:
+def test_a_change_inside_the_training_period_is_noticed(
+    log: EventLog, log_like: LogLike, tmp_path: Path
+) -> None:
     split = store_of(log, tmp_path / "store").split
     before_end = datetime.fromtimestamp(split.periods["train"].end / 1e6 - 20 * 86_400, tz=UTC)
+    changed = log_like(log, with_later_events(log, before_end))
     with pytest.raises(AssertionError):
-        fitted_before(log, with_later_events(log, before_end), tmp_path)
+        fitted_before(log, changed, tmp_path)
 
 
 def test_the_report_keeps_its_warnings(log: EventLog, tmp_path: Path) -> None:
@@ -104,7 +116,9 @@ def test_the_report_keeps_its_warnings(log: EventLog, tmp_path: Path) -> None:
     assert QualityReport.from_dict(store.report) == doubtful.report
 
 
-def test_customers_of_other_folds_are_not_fitted_on(log: EventLog, tmp_path: Path) -> None:
+def test_customers_of_other_folds_are_not_fitted_on(
+    log: EventLog, log_like: LogLike, tmp_path: Path
+) -> None:
     split = SplitSettings(kind="time_and_customer")
     store = store_of(log, tmp_path / "store", split)
     assert store.split.customer_fold is not None
@@ -114,42 +128,39 @@ def test_customers_of_other_folds_are_not_fitted_on(log: EventLog, tmp_path: Pat
         .then(pl.lit("theirs"))
         .otherwise("channel")
     )
-    other = store_of(replace(log, frame=renamed), tmp_path / "other", split)
+    other = store_of(log_like(log, renamed.collect()), tmp_path / "other", split)
     assert "theirs" not in other.spec.channel.categories
     assert other.spec == store.spec
 
 
-def test_the_same_data_and_settings_are_encoded_once(tmp_path: Path) -> None:
+def test_the_same_data_and_settings_are_read_and_encoded_once(tmp_path: Path) -> None:
     source = SyntheticJourneys(n_customers=20, days=100, seed=3)
-    reads = []
+    opened = []
 
     class Counting:
         name = source.name
+        check = source.check
+        fingerprint = source.fingerprint
+        family = source.family
 
-        def check(self) -> None:
-            source.check()
+        def open(self) -> RawLog:
+            opened.append(self)
+            return source.open()
 
-        def fingerprint(self) -> str:
-            return source.fingerprint()
-
-        def read(self, validation: ValidationSettings, quarantine_dir: Path) -> EventLog:
-            reads.append(quarantine_dir)
-            return source.read(validation, quarantine_dir)
-
-    def prepare(encoding: EncodingSettings) -> SequenceStore:
-        return prepare_store(
-            Counting(),
-            validation=ValidationSettings(),
-            split=SPLIT,
-            encoding=encoding,
-            cache_dir=tmp_path,
-        )
+    def prepare(encoding: EncodingSettings, **settings: object) -> SequenceStore:
+        log_settings = LogSettings.model_validate(settings)
+        return prepare_store(Counting(), log_settings, SPLIT, encoding, Workshop(tmp_path))
 
     first, second = prepare(ENCODING), prepare(ENCODING)
-    assert len(reads) == 1
+    assert len(opened) == 1
+    assert first.path == second.path
     assert first.fingerprint == second.fingerprint
-    prepare(EncodingSettings(max_length=16))
-    assert len(reads) == 2
+    other = prepare(EncodingSettings(max_length=16))
+    assert len(opened) == 1  # it is encoded once more, but the log is there
+    assert other.spec.max_length == 16
+    assert other.path != first.path
+    prepare(ENCODING, validation={"duplicates": "keep"})
+    assert len(opened) == 2
 
 
 def test_encoding_twice_gives_the_same_bytes(log: EventLog, tmp_path: Path) -> None:
@@ -157,10 +168,24 @@ def test_encoding_twice_gives_the_same_bytes(log: EventLog, tmp_path: Path) -> N
     assert store_of(log, tmp_path / "b").fingerprint == first
 
 
-@pytest.mark.parametrize("name", [*EventArrays.__dataclass_fields__, "about", "manifest"])
+IDS = {"customer_id_bytes", "customer_id_offsets"}
+FILES = {*EventArrays.__dataclass_fields__, *IDS, "about", "report", "origin", "manifest"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_the_rows_does_not_matter(
+    log: EventLog, log_like: LogLike, tmp_path: Path, seed: int
+) -> None:
+    shuffled = log.frame.collect().sample(fraction=1, shuffle=True, seed=seed)
+    again = store_of(log_like(log, shuffled), tmp_path / "again")
+    assert again.fingerprint == store_of(log, tmp_path / "store").fingerprint
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_a_flipped_bit_is_refused(log: EventLog, tmp_path: Path, name: str) -> None:
     path = tmp_path / "store"
     write_store(path, log, SPLIT, ENCODING)
+    assert {file.stem for file in path.iterdir()} == FILES
     file = next(path.glob(f"{name}.*"))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from seqmarket.cli.compose import load_plain
-from seqmarket.data.settings import ValidationSettings
+from seqmarket.data.event_log import EventLog
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import parse_config
@@ -215,10 +215,9 @@ def test_a_fit_that_diverges_says_so(runner: Runner, tmp_path: Path) -> None:
 
 
 def test_a_log_without_purchases_or_with_one_channel_says_what_to_change(
-    runner: Runner, tmp_path: Path
+    runner: Runner, read_log: Callable[..., EventLog], tmp_path: Path
 ) -> None:
-    log = SyntheticJourneys(n_customers=60, days=240).read(ValidationSettings(), tmp_path)
-    frame = log.frame.collect()
+    frame = read_log(SyntheticJourneys(n_customers=60, days=240)).frame.collect()
     no_purchase = frame.with_columns(event_type=pl.lit("touch"))
     one_channel = frame.with_columns(channel=pl.lit("web"))
     drop = ["data"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from seqmarket.data.datamodule import JourneyDataModule
-from seqmarket.data.settings import EncodingSettings, SplitSettings, ValidationSettings
+from seqmarket.data.event_log import EventLog
+from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.store import SequenceStore, open_store, write_store
 from seqmarket.training.config import ChurnTask, NextChannelTask, PurchaseTask, TasksConfig
@@ -24,9 +24,11 @@ def tasks() -> Mapping[str, Task]:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> SequenceStore:
+def store(
+    read_log: Callable[..., EventLog], tmp_path_factory: pytest.TempPathFactory
+) -> SequenceStore:
     path = tmp_path_factory.mktemp("data") / "store"
-    log = SyntheticJourneys(n_customers=60, days=240, seed=7).read(ValidationSettings(), Path())
+    log = read_log(SyntheticJourneys(n_customers=60, days=240, seed=7))
     split = SplitSettings(train_fraction=0.6, validation_fraction=0.2)
     write_store(path, log, split, EncodingSettings(max_length=16))
     return open_store(path)

@@ -23,8 +23,9 @@ from seqmarket.training.checkpoint import (
     save_atomically,
     save_trained,
 )
+from seqmarket.training.data import open_data
 from seqmarket.training.predictors import DeepPredictor
-from seqmarket.training.run import make_datamodule, open_data
+from seqmarket.training.run import make_datamodule
 
 Save = Callable[[Mapping[str, Any], Path], None]
 

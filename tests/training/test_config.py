@@ -95,6 +95,15 @@ def test_settings_cannot_be_changed(plain: dict[str, Any]) -> None:
         ("model", {"d_model": 8}, "model._target_: is missing"),
         ("model", None, "model: expected a valid dictionary"),
         ("task", {}, "task: choose at least one of next_channel, purchase and churn"),
+        ("data.resources", {"memory": 512}, "data.resources.memory: a size is a number and MiB or"),
+        ("data.engine", "spark", "data.engine: expected 'local' or 'ray', got 'spark'"),
+        (
+            "data.privacy.retention.kept",
+            "9d",
+            "data.privacy.retention.kept: no such setting; did you mean 'keep'?",
+        ),
+        ("data.cleaning", {"rule": "cap"}, "data.cleaning: expected a list, got {'rule': 'cap'}"),
+        ("data.cleaning", ["cap"], "data.cleaning[0]: expected a valid dictionary, got 'cap'"),
     ],
 )
 def test_wrong_setting_is_named(
@@ -108,6 +117,60 @@ def test_wrong_setting_is_named(
     with pytest.raises(SeqmarketError) as caught:
         parse_config(plain)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            {"rule": "deduplicate", "within": "5s", "bye": ["channel"]},
+            "data.cleaning[1].bye: no such setting; did you mean 'by'?",
+        ),
+        ({"rule": "deduplicate"}, "data.cleaning[1].within: is missing"),
+        ({"rule": "deduplicate", "within": "2d"}, "data.cleaning[1].within: must be from 0s to 1d"),
+        (
+            {"rule": "cap_rate", "by": ["channel"], "events_per_day": 3},
+            "data.cleaning[1].by: no such setting; known: events_per_day, rule",
+        ),
+        (
+            {"rule": "cap", "column": "value", "at": "x"},
+            "data.cleaning[1].at: expected a valid number, got 'x'",
+        ),
+        (
+            {"rule": "drop_where", "column": "channel", "values": ["a", 3]},
+            "data.cleaning[1].values[1]: expected a valid string, got 3",
+        ),
+        (
+            {"rule": "merge_spellings", "into": {"email": "mail"}},
+            "data.cleaning[1].into.email: expected a list, got 'mail'",
+        ),
+        ({"rule": "merge_spellings"}, "data.cleaning[1]: merges nothing: set into or normalise"),
+        ({"rule": "dedup"}, "data.cleaning[1].rule: no such rule; did you mean 'deduplicate'?"),
+        ({"within": "5s"}, "data.cleaning[1].rule: is missing"),
+    ],
+)
+def test_wrong_setting_of_a_rule_is_named(
+    plain: dict[str, Any], rule: dict[str, object], message: str
+) -> None:
+    plain["data"]["cleaning"] = [{"rule": "cap_rate", "events_per_day": 200}, rule]
+    with pytest.raises(SeqmarketError) as caught:
+        parse_config(plain)
+    assert str(caught.value) == message
+
+
+def test_wrong_settings_of_several_rules_are_all_named(plain: dict[str, Any]) -> None:
+    plain["data"]["cleaning"] = [
+        {"rule": "cap_rate", "events": 3},
+        {"rule": "drop_bots", "totl": 3},
+    ]
+    with pytest.raises(SeqmarketError) as caught:
+        parse_config(plain)
+    assert str(caught.value).splitlines() == [
+        "3 settings are wrong:",
+        "  data.cleaning[0].events_per_day: is missing",
+        "  data.cleaning[0].events: no such setting; did you mean 'events_per_day'?",
+        "  data.cleaning[1].totl: no such setting; did you mean 'total'?",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +225,8 @@ def test_long_values_are_shortened(plain: dict[str, Any]) -> None:
         ("paths.output_dir", "elsewhere"),
         ("training.max_epochs", 9),
         ("tracking.uri", "http://host"),
+        ("data.engine", "ray"),
+        ("data.resources", {"threads": 9}),
     ],
 )
 def test_digest_is_that_of_the_run_to_go_on_with(
@@ -172,7 +237,14 @@ def test_digest_is_that_of_the_run_to_go_on_with(
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("seed", 4), ("model.d_model", 9), ("training.batch_size", 2), ("data.path", "b.csv")],
+    [
+        ("seed", 4),
+        ("model.d_model", 9),
+        ("training.batch_size", 2),
+        ("data.path", "b.csv"),
+        ("data.cleaning", [{"rule": "cap_rate"}]),
+        ("data.privacy", {"pseudonyms": {"enabled": True}}),
+    ],
 )
 def test_digest_tells_different_runs_apart(plain: dict[str, Any], path: str, value: object) -> None:
     assert config_digest(changed(plain, path, value)) != config_digest(plain)

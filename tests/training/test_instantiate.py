@@ -84,7 +84,7 @@ def test_defaults_are_the_constructor_s() -> None:
         ("Layer", {"d_model": "abc"}, "model.d_model: expected a valid integer, got 'abc'"),
         ("Layer", {"d_modle": 3}, "model.d_modle: no such setting; did you mean 'd_model'?"),
         ("Layer", {"spec": "mine"}, "model.spec: no such setting"),
-        ("Layer", {"widths": [1, "x"]}, "model.widths.1: expected a valid integer, got 'x'"),
+        ("Layer", {"widths": [1, "x"]}, "model.widths[1]: expected a valid integer, got 'x'"),
         ("Layer", {"encoding": {"min_cuont": 1}}, "model.encoding.min_cuont: no such setting; did"),
         ("Source", {"path": 3}, "model.path: expected a valid string, got 3"),
         ("Source", {}, "model.path: is missing"),

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqmarket.data.batch import TaskBatch
-from seqmarket.data.datamodule import EvaluationSet, JourneyDataModule
+from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.datasets import EvaluationSet
 from seqmarket.data.store import SequenceStore
 from seqmarket.metrics.calibration import PlattScaling, TemperatureScaling
 from seqmarket.models.gru import GRUEncoder

@@ -12,14 +12,18 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 from polars.testing import assert_frame_equal
 
 from seqmarket.data.event_log import EventLog
+from seqmarket.data.shard import Shard
+from seqmarket.data.splits import to_microseconds
 from seqmarket.errors import SeqmarketError
+from seqmarket.schema import MICROSECONDS_PER_DAY
 from seqmarket.training.checkpoint import TrainedModel, load_trained
+from seqmarket.training.data import open_data
 from seqmarket.training.instantiate import build
 from seqmarket.training.results import TaskResult
-from seqmarket.training.run import open_data
 from seqmarket.training.scoring import (
     Scores,
     evaluate_run,
@@ -35,11 +39,12 @@ def model(gru_run) -> TrainedModel:
     return load_trained(gru_run.model_file)
 
 
+LogLike = Callable[[EventLog, pl.DataFrame], EventLog]
+
+
 @pytest.fixture(scope="module")
-def log(model: TrainedModel) -> EventLog:
-    source = build(model.config.data.source)
-    read: EventLog = source.read(model.config.data.validation, Path("unused"))
-    return read
+def log(model: TrainedModel, read_log: Callable[..., EventLog]) -> EventLog:
+    return read_log(build(model.config.data.source))
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +113,12 @@ def test_a_changed_log_is_refused(
 
 def test_one_row_per_customer_with_an_event_by_then(log: EventLog, scores: Scores) -> None:
     known = log.frame.filter(pl.col("time") <= AS_OF).collect()
-    expected = known.group_by("customer_id", maintain_order=True).agg(
+    expected = known.group_by("customer_id").agg(
         pl.lit(AS_OF).alias("prediction_time"),
         pl.col("time").max().alias("last_event_time"),
         pl.len().alias("events"),
     )
+    expected = expected.sort("customer_id")
     table = scores.table
     assert_frame_equal(table.select(expected.columns), expected, check_dtypes=False)
     everybody = log.frame.select(pl.col("customer_id").n_unique()).collect().item()
@@ -152,30 +158,37 @@ def test_whom_the_task_asks_about(log: EventLog, scores: Scores) -> None:
     assert (scores.table["purchase_asked"] == scores.table["churn_asked"]).all()
 
 
-def later_events_change_nothing(model: TrainedModel, log: EventLog, scores: Scores) -> None:
-    known = replace(log, frame=log.frame.filter(pl.col("time") <= AS_OF))
+def later_events_change_nothing(model: TrainedModel, known: EventLog, scores: Scores) -> None:
     without = score_customers(model, known, AS_OF)
     assert without.n_skipped == 0
     assert_frame_equal(without.table, scores.table, check_exact=True)
 
 
-def test_later_events_change_nothing(model: TrainedModel, log: EventLog, scores: Scores) -> None:
-    later_events_change_nothing(model, log, scores)
+@pytest.fixture
+def known(log: EventLog, log_like: LogLike) -> EventLog:
+    """The log as it was then."""
+    return log_like(log, log.frame.filter(pl.col("time") <= AS_OF).collect())
 
 
-class OneDayAhead(pl.LazyFrame):
-    """The mutant: a log from which the filter takes a day too much."""
-
-    def filter(self, *_: Any, **__: Any) -> pl.LazyFrame:
-        seen = super().filter(pl.col("time") <= AS_OF + timedelta(days=1))
-        return seen.with_columns(pl.min_horizontal("time", pl.lit(AS_OF)).alias("time"))
+def test_later_events_change_nothing(model: TrainedModel, known: EventLog, scores: Scores) -> None:
+    later_events_change_nothing(model, known, scores)
 
 
-def test_a_glimpse_of_the_next_day_is_noticed(model: TrainedModel, log: EventLog) -> None:
-    seeing = replace(log, frame=OneDayAhead(log.frame.collect()))
-    leaked = score_customers(model, seeing, AS_OF)
+def test_a_glimpse_of_the_next_day_is_noticed(
+    model: TrainedModel, log: EventLog, known: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def a_day_more(shard: Shard, kept: NDArray[np.bool_]) -> Shard:
+        as_of = to_microseconds(AS_OF)
+        assert (kept == (shard.time <= as_of)).all()
+        seen = keep(shard, shard.time <= as_of + MICROSECONDS_PER_DAY)
+        return replace(seen, time=np.minimum(seen.time, as_of))
+
+    keep = Shard.keep
+    monkeypatch.setattr(Shard, "keep", a_day_more)
+    leaked = score_customers(model, log, AS_OF)
+    monkeypatch.undo()
     with pytest.raises(AssertionError):
-        later_events_change_nothing(model, log, leaked)
+        later_events_change_nothing(model, known, leaked)
 
 
 def test_an_event_at_the_moment_itself_is_known(model: TrainedModel, log: EventLog) -> None:
@@ -202,9 +215,11 @@ def test_scores_are_what_the_evaluation_predicted(
     assert isinstance(moment, datetime)
     table = score_customers(trained, log, moment).table
     for task in ("purchase", "churn"):
-        expected = predicted.filter(task=task, prediction_time=moment).sort("customer")
+        expected = predicted.filter(task=task, prediction_time=moment)
+        named = expected.with_columns(customer_id=ids.gather(expected["customer"]))
+        expected = named.sort("customer_id")
         found = table.filter(f"{task}_asked")
-        assert found["customer_id"].to_list() == ids.gather(expected["customer"]).to_list()
+        assert found["customer_id"].to_list() == expected["customer_id"].to_list()
         assert found[f"{task}_probability"].to_numpy() == pytest.approx(
             expected["probability"].to_numpy(), abs=1e-6
         )
@@ -212,14 +227,19 @@ def test_scores_are_what_the_evaluation_predicted(
 
 
 @pytest.mark.parametrize(
-    ("key", "feature"),
-    [("categorical", "device"), ("numeric", "pages"), ("static_categorical", "segment")],
+    ("key", "feature", "columns"),
+    [
+        ("categorical", "device", {"codes": ("channel", "event_type")}),
+        ("numeric", "pages", {"numbers": ("value", "cost")}),
+        ("static_categorical", "segment", {"static_codes": ()}),
+    ],
 )
 def test_a_log_without_a_feature_is_refused(
-    model: TrainedModel, log: EventLog, key: str, feature: str
+    model: TrainedModel, log: EventLog, key: str, feature: str, columns: dict[str, Any]
 ) -> None:
+    without = replace(log, columns=replace(log.columns, **columns))
     with pytest.raises(SeqmarketError, match=f"reads the feature '{feature}'") as caught:
-        score_customers(model, replace(log, **{key: ()}), AS_OF)
+        score_customers(model, without, AS_OF)
     assert caught.value.where == f"data.{key}"
     assert f"data.{key}=['{feature}']" in str(caught.value)
 
@@ -229,11 +249,13 @@ def test_a_moment_before_the_first_event_is_refused(model: TrainedModel, log: Ev
         score_customers(model, log, datetime(1999, 1, 1, tzinfo=UTC))
 
 
-def test_what_the_model_never_saw_is_unknown_to_it(model: TrainedModel, log: EventLog) -> None:
+def test_what_the_model_never_saw_is_unknown_to_it(
+    model: TrainedModel, log: EventLog, log_like: LogLike
+) -> None:
     strange = log.frame.with_columns(
         channel=pl.lit("brand_new"), device=pl.lit("watch"), pages=pl.lit(1e300)
     )
-    table = score_customers(model, replace(log, frame=strange), AS_OF).table
+    table = score_customers(model, log_like(log, strange.collect()), AS_OF).table
     assert table["churn_probability"].is_between(0, 1).all()
     assert "brand_new" not in table["next_channel"]
 

@@ -28,9 +28,10 @@ from pathlib import Path
 
 import polars as pl
 
-from seqmarket.data.event_log import EventLog, make_event_log
-from seqmarket.data.settings import Moment, Settings, ValidationSettings
-from seqmarket.data.sources.protocol import fingerprint_of
+from seqmarket.data.raw_log import RawLog
+from seqmarket.data.reading import RawPart
+from seqmarket.data.settings import Moment, Settings
+from seqmarket.data.sources.protocol import file_digest, fingerprint_of
 from seqmarket.data.validation import EventSchema
 from seqmarket.errors import SeqmarketError
 
@@ -58,7 +59,7 @@ DEMOGRAPHICS = (
     "kids_count",
 )
 
-_REVISION = 1
+_REVISION = 2
 _MIXED = "store_mixed"
 _CENTS = 100
 _TABLES = (
@@ -102,10 +103,13 @@ class CompleteJourney(Settings):
         """
         folder = _folder()
         options = self.model_dump(mode="json", exclude={"name"})
-        files = [(table, folder / f"{table}.parquet") for table in _TABLES]
+        files = [file_digest(table, folder / f"{table}.parquet") for table in _TABLES]
         return fingerprint_of(_REVISION, options, files)
 
-    def read(self, validation: ValidationSettings, quarantine_dir: Path) -> EventLog:
+    def family(self) -> None:
+        """See `EventSource`. It is one log, and does not grow."""
+
+    def open(self) -> RawLog:
         """See `EventSource`.
 
         Raises:
@@ -113,7 +117,6 @@ class CompleteJourney(Settings):
         """
         folder = _folder()
         table = {name: pl.scan_parquet(folder / f"{name}.parquet") for name in _TABLES}
-        # At the same moment: what was mailed, then what was bought, then what was redeemed.
         events = pl.concat(
             [
                 mailings(table["campaigns"], table["campaign_descriptions"]),
@@ -124,13 +127,11 @@ class CompleteJourney(Settings):
         )
         static = DEMOGRAPHICS if self.demographics else ()
         households = table["demographics"].select(_customer(), *DEMOGRAPHICS)
-        return make_event_log(
-            events,
-            EventSchema(numeric=("items", "discount"), static_categorical=static),
+        return RawLog(
+            parts=(RawPart(events.collect().lazy(), self.name),),
+            schema=EventSchema(numeric=("items", "discount"), static_categorical=static),
             name=self.name,
             fingerprint=self.fingerprint(),
-            settings=validation,
-            quarantine_dir=quarantine_dir,
             customers=households.collect() if static else None,
             observed_until=self.observed_until,
         )

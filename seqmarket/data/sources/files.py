@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from pydantic import AfterValidator
 
-from seqmarket.data.event_log import EventLog, make_event_log
 from seqmarket.data.parsing import TimeFormat, check_time_format, check_time_zone
-from seqmarket.data.reading import CsvSettings, RawPart, find_files, scan
-from seqmarket.data.settings import Moment, Settings, ValidationSettings
-from seqmarket.data.sources.protocol import fingerprint_of
+from seqmarket.data.raw_log import RawLog
+from seqmarket.data.reading import CsvSettings, DataFile, RawPart, cannot_read, find_files, scan
+from seqmarket.data.settings import Moment, Settings
+from seqmarket.data.sources.protocol import file_digest, fingerprint_of
 from seqmarket.data.validation import EventSchema, validate_customers
 from seqmarket.errors import SeqmarketError, did_you_mean
 
-_REVISION = 1
+_REVISION = 2
 _TIMES = ("time", "timestamp")
 """Names that the column of the times may have without being declared."""
 _SEPARATORS = {";": "'data.csv.separator=\";\"'", "\t": "data.csv.separator=tab"}
@@ -37,6 +36,7 @@ class Columns(Settings):
         event_type: What happened; null: the same as the channel.
         value: What it brought; null: `value` if there is such a column, else nothing.
         cost: What it cost; null: `cost` if there is such a column, else nothing.
+        order: A number that orders events of the same customer and time; null: `ties` says.
     """
 
     customer_id: str = "customer_id"
@@ -45,6 +45,7 @@ class Columns(Settings):
     event_type: str | None = "event_type"
     value: str | None = None
     cost: str | None = None
+    order: str | None = None
 
 
 class FileSource(Settings):
@@ -70,6 +71,10 @@ class FileSource(Settings):
         static_numeric: Numeric columns of a customer.
         allow_negative_value: Whether a negative value, such as a return, is legitimate.
         observed_until: End of the observation, exclusive; null: right after the last event.
+        ties: What orders events of the same customer and time where `columns.order` names no
+            column: what they hold, so that the order of rows and files does not matter; or their
+            position in the log, which then has to mean something.
+        version: Of files in an object store, which are not hashed.
         csv: How CSV files are written.
     """
 
@@ -88,6 +93,8 @@ class FileSource(Settings):
     static_numeric: tuple[str, ...] = ()
     allow_negative_value: bool = False
     observed_until: Moment | None = None
+    ties: Literal["content", "position"] = "content"
+    version: str | None = None
     csv: CsvSettings = CsvSettings()
 
     def check(self) -> None:
@@ -101,26 +108,28 @@ class FileSource(Settings):
             find_files(self.customers_path, "auto", key="data.customers_path")
 
     def fingerprint(self) -> str:
-        """See `EventSource`. Where the files lie does not count; their order does.
+        """See `EventSource`. Where the files lie does not count; their order does by position.
 
         Raises:
-            SeqmarketError: There is no such file.
+            SeqmarketError: There is no such file, or the version of a remote one is not told.
         """
-        options = self.model_dump(mode="json", exclude={"path", "customers_path", "name"})
-        files = [
-            (f"events {file.format} {file.partitions}", file.path)
-            for file in find_files(self.path, self.format, key="data.path")
-        ]
-        if self.customers_path is not None:
-            found = find_files(self.customers_path, "auto", key="data.customers_path")
-            files += [(f"customers {file.format}", file.path) for file in found]
-        return fingerprint_of(_REVISION, options, files)
+        digests = [self._digest(file) for file in self._files()]
+        if self.ties == "content":
+            digests.sort()
+        return fingerprint_of(_REVISION, self._options(), digests)
 
-    def read(self, validation: ValidationSettings, quarantine_dir: Path) -> EventLog:
+    def family(self) -> str | None:
+        """See `EventSource`. Files in an object store are not hashed, so they cannot be added."""
+        if any(file.remote for file in self._files()):
+            return None
+        return fingerprint_of(_REVISION, self._options())
+
+    def open(self) -> RawLog:
         """See `EventSource`.
 
         Raises:
-            SeqmarketError: A file or column is missing, or a row breaks a rule.
+            SeqmarketError: A file or column is missing, or a row of the customers' table breaks a
+                rule.
         """
         schema = EventSchema(
             categorical=self.categorical,
@@ -128,26 +137,54 @@ class FileSource(Settings):
             static_categorical=self.static_categorical,
             static_numeric=self.static_numeric,
             purchase_event_types=self.purchase_event_types,
+            order=self.columns.order is not None,
         )
         names: dict[str, str] = {}
         parts = []
-        for file in find_files(self.path, self.format, key="data.path"):
+        for file in self._files():
             part = scan(file, self.csv)
-            names |= self._names(part)
-            parts.append(_renamed(part, names))
-        return make_event_log(
-            parts,
-            schema,
+            here = self._names(part)
+            names |= here
+            digest = "" if file.remote else self._digest(file)
+            parts.append(replace(_renamed(part, here), digest=digest))
+        return RawLog(
+            parts=tuple(parts),
+            schema=schema,
             name=self.name,
             fingerprint=self.fingerprint(),
-            settings=validation,
-            quarantine_dir=quarantine_dir,
             times=TimeFormat(self.time_format, self.time_zone),
             allow_negative_value=self.allow_negative_value,
             names=names,
             customers=self._customers(schema),
             observed_until=self.observed_until,
+            ties="content" if schema.order else self.ties,
         )
+
+    def _files(self) -> list[DataFile]:
+        return find_files(self.path, self.format, key="data.path")
+
+    def _options(self) -> dict[str, Any]:
+        """What shapes the log but its events."""
+        options = self.model_dump(mode="json", exclude={"path", "customers_path", "name"})
+        if self.customers_path is not None:
+            found = find_files(self.customers_path, "auto", key="data.customers_path")
+            options["customers"] = [self._digest(file) for file in found]
+        return options
+
+    def _digest(self, file: DataFile) -> str:
+        if not file.remote:
+            try:
+                return file_digest(f"{file.format} {file.partitions}", file.path)
+            except OSError as error:
+                raise cannot_read(file.location, error) from error
+        if self.version is None:
+            raise SeqmarketError(
+                "files in an object store are not hashed, so a change of them would go unnoticed",
+                where="data.version",
+                fix="say which version of them this is, for instance data.version=2026-11-22, and "
+                "change it when they change",
+            )
+        return file.location
 
     def _names(self, part: RawPart) -> dict[str, str]:
         """Column of the log -> column of this file."""
@@ -169,6 +206,8 @@ class FileSource(Settings):
         for name, given in (("value", columns.value), ("cost", columns.cost)):
             if given is not None or name in there:
                 found[name] = given or name
+        if columns.order is not None:
+            found["order"] = columns.order
         keys = {name: f"data.columns.{name}" for name in found}
         extras = {"data.categorical": self.categorical, "data.numeric": self.numeric}
         if self.customers_path is None:

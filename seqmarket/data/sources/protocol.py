@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from seqmarket.data.event_log import EventLog
-from seqmarket.data.settings import ValidationSettings
+from seqmarket.data.raw_log import RawLog
 
 
 class EventSource(Protocol):
@@ -35,19 +35,22 @@ class EventSource(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 of the content and of the options that shape the log, without reading the log.
 
-        A cached store is found by it; the log that `read` gives carries the same one.
+        A cached store is found by it; the log that `open` gives carries the same one.
 
         Raises:
             SeqmarketError: The content is not there.
         """
         ...
 
-    def read(self, validation: ValidationSettings, quarantine_dir: Path) -> EventLog:
-        """Reads and validates the log.
+    def family(self) -> str | None:
+        """SHA-256 of the options alone: logs of one family differ in their parts only.
 
-        Args:
-            validation: What happens to rows that break a rule.
-            quarantine_dir: Where rows that are put aside are written to.
+        To a validated log of some of the parts the others can be added. None: never.
+        """
+        ...
+
+    def open(self) -> RawLog:
+        """Finds the log and sees how it is to be read; the events themselves are not read.
 
         Raises:
             SeqmarketError: The content is not there or cannot be used.
@@ -55,20 +58,30 @@ class EventSource(Protocol):
         ...
 
 
-def fingerprint_of(
-    revision: int, options: Mapping[str, Any], files: Iterable[tuple[str, Path]] = ()
-) -> str:
-    """SHA-256 of a source's options and files, streamed.
+def fingerprint_of(revision: int, options: Mapping[str, Any], content: Iterable[str] = ()) -> str:
+    """SHA-256 of a source's options and content.
 
     Args:
         revision: Raised by a source when it starts to make another log of the same content.
         options: Plain containers.
-        files: Each with what is to be known of its name; where it lies does not count.
+        content: Digests of its files, see `file_digest`.
     """
-    digest = hashlib.sha256()
-    digest.update(json.dumps([revision, options], sort_keys=True).encode())
-    for name, path in files:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(json.dumps([name, content]).encode())
-    return digest.hexdigest()
+    text = json.dumps([revision, options, list(content)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(name: str, path: Path) -> str:
+    """SHA-256 of a file's content and of what is to be known of its name.
+
+    Where it lies does not count. A file is hashed once in a process, while it stays the same.
+    """
+    stat = path.stat()
+    return _file_digest(name, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=65_536)
+def _file_digest(name: str, path: str, size: int, modified: int) -> str:
+    del size, modified  # parts of the key
+    with Path(path).open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(json.dumps([name, content]).encode()).hexdigest()

@@ -10,14 +10,14 @@ the journey, and none of it can be known.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
-from seqmarket.data.event_log import EventLog, make_event_log
-from seqmarket.data.settings import Moment, Settings, ValidationSettings
+from seqmarket.data.raw_log import RawLog
+from seqmarket.data.reading import RawPart
+from seqmarket.data.settings import Moment, Settings
 from seqmarket.data.sources.protocol import fingerprint_of
 from seqmarket.data.validation import EventSchema
 from seqmarket.schema import MICROSECONDS_PER_DAY
@@ -74,18 +74,19 @@ class SyntheticJourneys(Settings):
         options = self.model_dump(mode="json", exclude={"name"})
         return fingerprint_of(_REVISION, {**options, "numpy": np.__version__})
 
-    def read(self, validation: ValidationSettings, quarantine_dir: Path) -> EventLog:
+    def family(self) -> None:
+        """See `EventSource`. It is one log, and does not grow."""
+
+    def open(self) -> RawLog:
         """See `EventSource`."""
         events, customers = self._generate()
-        return make_event_log(
-            events,
-            EventSchema(
+        return RawLog(
+            parts=(RawPart(events.lazy(), "synthetic"),),
+            schema=EventSchema(
                 categorical=("device",), numeric=("pages",), static_categorical=("segment",)
             ),
             name=self.name,
             fingerprint=self.fingerprint(),
-            settings=validation,
-            quarantine_dir=quarantine_dir,
             customers=customers,
         )
 

@@ -1,0 +1,183 @@
+"""Encoding beside its peers: events per second and peak memory, each in a process of its own.
+
+    python benchmarks/encode_scale.py [--rounds 5] [--events 2000000]
+
+The log has the shape of a busy retailer's: journey lengths with a median of 20 and a 99th
+percentile of 300, eight channels, four event types, a value for every tenth event, a cost for all;
+rows in no order, in one Parquet file. Ours reads it, checks every row, drops repetitions, profiles,
+fits, encodes, hashes and flushes to disk. The peers read it and put it in order, no more:
+
+- pandas, sorted and grouped by customer, a list of arrays per customer;
+- Polars, sorted by customer and time, with offsets;
+- DuckDB, ORDER BY customer and time, to Arrow (if it is installed).
+
+Rounds are interleaved, and medians shown. Memory is the peak of the process above what it holds
+after its imports. Then a log of 5 and one of 10 million events: memory must not grow with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+
+def make_log(path: Path, n_customers: int, n_events: int) -> None:
+    """Writes a log of about this many events."""
+    random = np.random.default_rng(1)
+    weight = random.lognormal(0.0, 1.16, n_customers)
+    length = np.maximum(1, weight / weight.sum() * n_events).astype(int)
+    customer = random.permutation(np.repeat(np.arange(n_customers), length))
+    n = len(customer)
+    microseconds = random.integers(0, 2 * 365 * 86_400 * 10**6, n).astype("timedelta64[us]")
+    event = random.choice(4, n, p=[0.5, 0.25, 0.15, 0.1])
+    channels = ["mail", "search", "social", "app", "store", "support", "display", "direct"]
+    value = pl.Series(np.round(random.lognormal(3, 1, n), 2)).set(pl.Series(event != 3), None)
+    ids = pl.Series([f"c{i}" for i in range(n_customers)])
+    pl.DataFrame(
+        {
+            "customer_id": ids.gather(customer),
+            "timestamp": np.datetime64("2023-01-01", "us") + microseconds,
+            "channel": pl.Series(channels).gather(random.integers(0, 8, n)),
+            "event_type": pl.Series(["touch", "view", "click", "purchase"]).gather(event),
+            "value": value,
+            "cost": np.round(random.random(n), 3),
+        }
+    ).write_parquet(path)
+
+
+def seqmarket(path: Path, scratch: Path) -> int:
+    from seqmarket.data.log_settings import LogSettings
+    from seqmarket.data.prepare import Workshop, prepare_store
+    from seqmarket.data.settings import EncodingSettings, SplitSettings
+    from seqmarket.data.sources.files import FileSource
+
+    def run() -> int:
+        source = FileSource(path=str(path))
+        workshop = Workshop(scratch)
+        store = prepare_store(source, LogSettings(), SplitSettings(), EncodingSettings(), workshop)
+        return store.events.n_events
+
+    return measured(run)
+
+
+def polars_sort(path: Path, _: Path) -> int:
+    def run() -> int:
+        log = pl.read_parquet(path).sort("customer_id", "timestamp")
+        log["customer_id"].rle_id().unique_counts().cum_sum().to_numpy()
+        return log.height
+
+    return measured(run)
+
+
+def pandas_groupby(path: Path, _: Path) -> int:
+    import pandas as pd
+
+    def run() -> int:
+        log = pd.read_parquet(path).sort_values(["customer_id", "timestamp"])
+        journeys = [
+            [journey[name].to_numpy() for name in log.columns[1:]]
+            for _, journey in log.groupby("customer_id", sort=False)
+        ]
+        return sum(len(journey[0]) for journey in journeys)
+
+    return measured(run)
+
+
+def duckdb_order(path: Path, _: Path) -> int:
+    import duckdb
+
+    def run() -> int:
+        query = f"select * from read_parquet('{path}') order by customer_id, timestamp"
+        return duckdb.sql(query).to_arrow_table().num_rows
+
+    return measured(run)
+
+
+PEERS = {
+    "seqmarket": seqmarket,
+    "polars sort": polars_sort,
+    "duckdb order by": duckdb_order,
+    "pandas groupby": pandas_groupby,
+}
+
+
+def measured(run) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    events = run()
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        json.dumps(
+            {
+                "events": events,
+                "seconds": seconds,
+                "MiB": (peak - before) / 1024,
+                "imports MiB": before / 1024,
+            }
+        )
+    )
+    return events
+
+
+def once(name: str, path: Path) -> dict[str, float] | None:
+    """One measurement in a process of its own; None where the peer is not installed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, __file__, "--peer", name, "--log", str(path), "--at", scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        missing = "ModuleNotFoundError" in done.stderr
+        if not missing:
+            sys.exit(done.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--peer")
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--at", type=Path)
+    options = parser.parse_args()
+    if options.peer:
+        PEERS[options.peer](options.log, options.at)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.parquet"
+        make_log(path, options.events // 40, options.events)
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in PEERS}
+        for _ in range(options.rounds):
+            for name in PEERS:
+                result = once(name, path)
+                if result is not None:
+                    found[name].append(result)
+        print(f"{'':<18}{'events/s':>12}{'peak MiB':>10}{'imports':>9}")
+        for name, results in found.items():
+            if results:
+                rate = statistics.median(r["events"] / r["seconds"] for r in results)
+                peak = statistics.median(r["MiB"] for r in results)
+                print(f"{name:<18}{rate:>12,.0f}{peak:>10,.0f}{results[0]['imports MiB']:>9,.0f}")
+        peaks = []
+        for millions in (5, 10):
+            make_log(path, millions * 40_000, millions * 1_000_000)
+            results = [once("seqmarket", path) for _ in range(3)]
+            peaks.append(statistics.median(r["MiB"] for r in results if r))
+            rate = statistics.median(r["events"] / r["seconds"] for r in results if r)
+            print(f"{millions} million events{'':<4}{rate:>10,.0f}{peaks[-1]:>10,.0f}")
+        print(f"twice the data: {peaks[1] / peaks[0]:.2f} times the memory")
+
+
+if __name__ == "__main__":
+    main()

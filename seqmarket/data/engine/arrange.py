@@ -1,0 +1,168 @@
+"""Stage 2, a shard: gathered from all runs, put in order, freed of repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from seqmarket.data.engine.order import by_customer_and_time, content_of, order_content
+from seqmarket.data.engine.spool import RunShard
+from seqmarket.data.shard import ORDER, POSITION, Shard
+from seqmarket.errors import SeqmarketError
+
+Recoding = Mapping[str, NDArray[np.int32]]
+"""Column -> (codes,) int32: from the codes of a run to those of the lexicon."""
+
+
+@dataclass(frozen=True)
+class Statics:
+    """Features of customers.
+
+    Attributes:
+        codes: The categorical ones; of a table of customers, codes of the lexicon by customer.
+        numbers: The numeric ones.
+    """
+
+    codes: tuple[str, ...]
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A shard in order.
+
+    Attributes:
+        shard: The shard.
+        repeats: Number of rows that repeat an earlier one.
+        first_repeat: Position in the log of the first of them, where rows carry theirs.
+        changed: Feature of customers -> number of customers whose events disagree about it.
+    """
+
+    shard: Shard
+    repeats: int
+    first_repeat: float | None
+    changed: Mapping[str, int]
+
+
+def arrange(
+    pieces: Sequence[RunShard],
+    recodings: Sequence[Recoding],
+    static: Statics,
+    *,
+    drop_repeats: bool,
+    by_position: bool,
+) -> Arranged:
+    """Gathers a shard from its pieces.
+
+    A customer's static features, where they are columns of the events, are those of the first
+    event: no later event can change what was known earlier.
+
+    Args:
+        pieces: Of each run, and of an older log; at least one.
+        recodings: Of the texts of each piece.
+        static: Columns of the events that are features of the customer.
+        drop_repeats: Whether a row that repeats an earlier one in every column is dropped.
+        by_position: Whether events of the same time are ordered by `POSITION`.
+
+    Raises:
+        SeqmarketError: Two identifiers have the same hash.
+    """
+    ids, customers = _common_customers(pieces)
+    customer = np.concatenate(
+        [rank[piece.customer] for rank, piece in zip(customers, pieces, strict=True)]
+    )
+    time = np.concatenate([piece.time for piece in pieces])
+    place = by_customer_and_time(customer, time)
+    customer, time = customer[place], time[place]
+    codes = {
+        name: np.concatenate(
+            [
+                _recode(piece.codes[name], to[name])
+                for piece, to in zip(pieces, recodings, strict=True)
+            ]
+        )[place]
+        for name in pieces[0].codes
+    }
+    numbers = {
+        name: np.concatenate([piece.numbers[name] for piece in pieces])[place]
+        for name in pieces[0].numbers
+    }
+    del place
+    own = (*static.codes, *static.numbers)
+    content = content_of(codes, numbers)
+    tied, repeats = order_content(
+        customer,
+        time,
+        {name: column for name, column in content.items() if name not in own},
+        numbers.get(POSITION if by_position else ORDER),
+        beside={name: content[name] for name in own},
+        by_position=by_position,
+    )
+    n_repeats = int(np.count_nonzero(repeats))
+    position = numbers.get(POSITION)
+    first_repeat = None
+    if n_repeats and position is not None:
+        first_repeat = float(position[tied[repeats]].min())
+    if not by_position:
+        numbers.pop(POSITION, None)
+    if n_repeats and drop_repeats:
+        tied, customer, time = tied[~repeats], customer[~repeats], time[~repeats]
+    if n_repeats or (tied[1:] < tied[:-1]).any():
+        codes = {name: column[tied] for name, column in codes.items()}
+        numbers = {name: column[tied] for name, column in numbers.items()}
+    present, length = np.unique(customer, return_counts=True)
+    offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+    first = offsets[:-1]
+    changed = {
+        name: _changing(column, first, length)
+        for name, column in {**codes, **numbers}.items()
+        if name in own
+    }
+    shard = Shard(
+        ids if len(present) == len(ids) else ids.gather(present),
+        offsets,
+        time,
+        {name: column for name, column in codes.items() if name not in static.codes},
+        {name: column for name, column in numbers.items() if name not in static.numbers},
+        {name: codes[name][first] for name in static.codes},
+        {name: numbers[name][first] for name in static.numbers},
+    )
+    return Arranged(shard, n_repeats, first_repeat, changed)
+
+
+def _changing(column: NDArray[Any], first: NDArray[np.int64], length: NDArray[np.int64]) -> int:
+    """Number of customers whose events do not all hold the value of the first one."""
+    if not len(first):
+        return 0
+    at_first = np.repeat(column[first], length)
+    differs = (column != at_first) & ~(np.isnan(column) & np.isnan(at_first))
+    return int(np.count_nonzero(np.add.reduceat(differs, first)))
+
+
+def _recode(codes: NDArray[np.int32], to: NDArray[np.int32]) -> NDArray[np.int32]:
+    # The last entry of `to` is that of -1, a null.
+    return to[codes]
+
+
+def _common_customers(
+    pieces: Sequence[RunShard],
+) -> tuple[pl.Series, list[NDArray[np.int64]]]:
+    """The customers of all runs in the order of their hash, and each run's places among them."""
+    hashes = np.concatenate([piece.hashes for piece in pieces])
+    ids = pl.concat([piece.customer_id for piece in pieces])
+    _, first, rank = np.unique(hashes, return_index=True, return_inverse=True)
+    customers = ids.gather(first)
+    if not (customers.gather(rank) == ids).all():
+        raise SeqmarketError(
+            "two customers have identifiers with the same 64-bit hash, and would be taken for one",
+            where="the log's customer identifiers",
+            fix="add a letter to every identifier, or turn on data.privacy.pseudonyms: either "
+            "changes all hashes",
+        )
+    bounds = np.cumsum([len(piece.hashes) for piece in pieces])[:-1]
+    return customers, np.split(rank.astype(np.int64), bounds)

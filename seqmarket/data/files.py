@@ -1,0 +1,187 @@
+"""Folders that are complete or absent: written beside, hashed, flushed to disk, renamed, locked."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from seqmarket.errors import SeqmarketError
+
+MANIFEST = "manifest.json"
+_THREADS = 4
+
+
+@contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` when the block ends well, and vanishes otherwise.
+
+    Its manifest holds the SHA-256 of every file. The caller holds the lock of `path`, so that what
+    an earlier process left half-built can be removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}-building-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = path.with_name(f".{path.name}-building-{os.getpid()}")
+    folder.mkdir()
+    try:
+        yield folder
+        _write_manifest(folder)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for _ in threads.map(fsync, folder.rglob("*")):
+                pass
+        fsync(folder)
+        folder.rename(path)
+        fsync(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Holds the lock of a folder to be built; whoever comes second waits for the first.
+
+    The system releases the lock of a process that dies.
+
+    Args:
+        path: The folder.
+        waiting: Called if the lock has to be waited for.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def verify(path: Path, what: str) -> dict[str, str]:
+    """Checks every file of a folder against its manifest.
+
+    Args:
+        path: The folder.
+        what: How a message calls it.
+
+    Returns:
+        File, relative to the folder -> SHA-256.
+
+    Raises:
+        SeqmarketError: A file is missing, is not the one that was written, or is one too many.
+    """
+    try:
+        manifest = read_manifest(path)
+        found = _hashes(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, what, f"{MANIFEST} cannot be read ({error})") from error
+    for name in sorted(manifest.keys() | found.keys()):
+        if name not in found:
+            raise damaged(path, what, f"{name} is missing")
+        if name not in manifest:
+            raise damaged(path, what, f"{name} does not belong to it")
+        if manifest[name] != found[name]:
+            raise damaged(path, what, f"{name} is not the file that was written")
+    return manifest
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """The manifest of a folder, as it was written.
+
+    Raises:
+        ValueError: It is not the one that was written.
+    """
+    recorded = json.loads((path / MANIFEST).read_text())
+    manifest: dict[str, str] = recorded["files"]
+    if recorded["digest"] != digest_of(manifest):
+        raise ValueError("its digest is another one")
+    return manifest
+
+
+def damaged(path: Path, what: str, detail: str) -> SeqmarketError:
+    """The refusal of a folder of ours that has changed since it was written."""
+    return SeqmarketError(
+        f"the {what} is damaged: {detail}",
+        where=str(path),
+        fix="delete that folder and run again; the log itself is not affected",
+    )
+
+
+def digest_of(manifest: dict[str, str]) -> str:
+    """SHA-256 over the names and hashes of files."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes plain containers in the order in which they are given."""
+    path.write_text(json.dumps(content, indent=1))
+
+
+def write_array(file: BinaryIO, array: NDArray[Any]) -> None:
+    """Writes an array in NumPy's own format.
+
+    Unlike `numpy.save`, it says why where it fails: the `OSError` has its number.
+    """
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(np.ascontiguousarray(array).data)
+
+
+@contextmanager
+def writing_tables() -> Iterator[None]:
+    """Turns what Polars says of a failed write, such as on a full disk, into an `OSError`."""
+    try:
+        yield
+    except pl.exceptions.ComputeError as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+def fsync(path: Path) -> None:
+    """Flushes a file or the entries of a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_manifest(folder: Path) -> None:
+    files = _hashes(folder)
+    write_json(folder / MANIFEST, {"files": files, "digest": digest_of(files)})
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    names = sorted(
+        str(file.relative_to(folder))
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != MANIFEST
+    )
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return dict(
+            zip(names, threads.map(lambda name: _sha256(folder / name), names), strict=True)
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
