@@ -45,7 +45,7 @@ from seqmarket.data.reading import count_rows
 from seqmarket.data.settings import ResourceSettings
 from seqmarket.data.shard import Lexicon
 from seqmarket.data.splits import to_datetime
-from seqmarket.data.validation import Converter, EventSchema, offence
+from seqmarket.data.validation import Converter, EventSchema, offence, reason_text
 from seqmarket.errors import SeqmarketError
 
 
@@ -243,9 +243,15 @@ def _no_event(raw: RawLog, read: PartResult) -> SeqmarketError:
             where=where,
             fix="see data.privacy and data.identity",
         )
-    broken = sum(read.broken.values())
-    detail = f": {broken} of {read.rows} rows break a rule" if read.rows else ""
-    return SeqmarketError(f"the log holds no event{detail}", where=where)
+    if not read.broken:
+        return SeqmarketError("the log holds no event", where=where)
+    commonest = max(read.broken, key=lambda rule: (read.broken[rule], rule))
+    return SeqmarketError(
+        f"the log holds no event: {sum(read.broken.values()):,} of {read.rows:,} rows break a "
+        f"rule, most of them this one: {reason_text(commonest, raw.names)}",
+        where=where,
+        fix="data.validation.policy=error names the first such row, and what mends it",
+    )
 
 
 def _lexicon(runs: Sequence[Run], customers: pl.DataFrame | None, base: EventLog | None) -> Lexicon:

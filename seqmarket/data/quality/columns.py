@@ -19,6 +19,9 @@ _PHONE = (
     r"|(?:1[ .-])?\(?[2-9][0-9]{2}\)?[ .-][2-9][0-9]{2}[ .-][0-9]{4})$"
 )
 
+_WORDS = ("null", "none", "nan", "na", "n/a", "nil", "undefined", "unknown", "(null)", "\\N")
+_PLACEHOLDERS = [form(word) for word in _WORDS for form in (str, str.upper, str.title)]
+
 
 @dataclass(frozen=True)
 class ColumnRead:
@@ -90,11 +93,13 @@ class IdentifierPatterns:
         rows: Number of rows.
         emails: Rows whose identifier looks like an e-mail address.
         phones: Rows whose identifier looks like a telephone number.
+        placeholders: Rows whose identifier is a word for a missing value.
     """
 
     rows: int
     emails: int
     phones: int
+    placeholders: int = 0
 
     @classmethod
     def of(cls, identifiers: Text) -> IdentifierPatterns:
@@ -107,10 +112,14 @@ class IdentifierPatterns:
             len(identifiers.code),
             int(rows[emails.to_numpy()].sum()),
             int(rows[phones.to_numpy()].sum()),
+            int(rows[distinct.is_in(_PLACEHOLDERS).to_numpy()].sum()),
         )
 
     def merge(self, other: IdentifierPatterns) -> IdentifierPatterns:
         """The counts of both parts."""
         return IdentifierPatterns(
-            self.rows + other.rows, self.emails + other.emails, self.phones + other.phones
+            self.rows + other.rows,
+            self.emails + other.emails,
+            self.phones + other.phones,
+            self.placeholders + other.placeholders,
         )

@@ -14,6 +14,7 @@ from seqmarket.data.cleaning.spelling import normal_form
 from seqmarket.data.quality.collection import UnusualDays
 from seqmarket.data.quality.columns import IdentifierPatterns
 from seqmarket.data.quality.profile import LogProfile
+from seqmarket.data.quality.wording import counted
 from seqmarket.errors import did_you_mean
 
 _MANY = 0.01
@@ -54,18 +55,18 @@ def _units(profile: LogProfile, reasons: Mapping[str, int]) -> Iterator[str]:
     future = sum(n for reason, n in reasons.items() if reason.endswith("is in the future"))
     if future > _MANY * (profile.events + future):
         yield (
-            f"{future:,} rows lie in the future: are milliseconds since 1970 read as seconds? "
-            "See data.time_format"
+            f"{counted(future, 'row lies', 'rows lie')} in the future: are milliseconds since "
+            "1970 read as seconds? See data.time_format"
         )
     if profile.last_time < datetime(1971, 1, 1, tzinfo=UTC):
         yield (
-            f"the last event is of {profile.last_time:%Y-%m-%d}: are seconds since 1970 read as a "
+            f"the last event is of {profile.last_time.date()}: are seconds since 1970 read as a "
             "finer unit? See data.time_format"
         )
     elif profile.first_time < datetime(1980, 1, 1, tzinfo=UTC):
         yield (
-            f"the first event is of {profile.first_time:%Y-%m-%d}, the last of "
-            f"{profile.last_time:%Y-%m-%d}: are missing times written as 0? Leave them empty, and "
+            f"the first event is of {profile.first_time.date()}, the last of "
+            f"{profile.last_time.date()}: are missing times written as 0? Leave them empty, and "
             "set data.validation.policy=quarantine"
         )
     for column in profile.numbers:
@@ -100,6 +101,12 @@ def _identifiers(patterns: IdentifierPatterns | None) -> Iterator[str]:
                 f"the identifiers of {share:.0%} of the rows look like raw {what}: replace them "
                 "with data.privacy.pseudonyms.enabled=true"
             )
+    if patterns.placeholders:
+        yield (
+            f"{counted(patterns.placeholders, 'row has', 'rows have')} an identifier such as NULL "
+            "or n/a, which is taken for a customer: declare such words, as in "
+            "data.csv.null_values=[NULL], or make them nulls"
+        )
 
 
 def _clock(profile: LogProfile) -> Iterator[str]:
