@@ -17,6 +17,7 @@ from seqmarket.data.parsing import (
     code_text,
     parse_number,
     parse_time,
+    plain_numbers,
 )
 from seqmarket.data.reading import RawPart
 from seqmarket.errors import SeqmarketError, did_you_mean
@@ -91,6 +92,11 @@ class Rows:
                 if kind == "required":
                     self.mark(rule_of(name, ABSENT), np.flatnonzero(text.code == MISSING))
                 return
+            if kind != "position":
+                plain = plain_numbers(raw, allow_negative=kind != "amount")
+                if plain is not None:
+                    self.numbers[name] = plain + 0.0
+                    return
             parsed = parse_number(raw, allow_negative=kind != "amount")
         except UnsupportedTypeError as error:
             raise self._unusable(name, error) from error

@@ -45,7 +45,9 @@ def category_ids(feature: CategoricalFeature, texts: Sequence[str]) -> NDArray[n
 
 def signed_log1p(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """``sign(x) * log(1 + |x|)``: tames heavy tails of money and counts, keeps the sign."""
-    return np.copysign(np.log1p(np.abs(values)), values)
+    size = np.abs(values)
+    np.log1p(size, out=size)
+    return np.copysign(size, values, out=size)
 
 
 def fit_scaling(name: str, training: SortedPieces, n_missing: int) -> NumericFeature:
@@ -81,7 +83,9 @@ def encode_numeric(
     )
     flag = len(features)
     for index, feature in enumerate(features):
-        values = (signed_log1p(columns[feature.name]) - feature.center) / feature.scale
+        values = signed_log1p(columns[feature.name])
+        values -= feature.center
+        values /= feature.scale
         missing = np.isnan(values)
         values[missing] = 0.0
         inputs[:, index] = values

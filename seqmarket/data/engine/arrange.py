@@ -95,16 +95,19 @@ def arrange(
     del place
     own = (*static.codes, *static.numbers)
     content = content_of(codes, numbers)
+    beside = {name: content[name] for name in own}
+    position = numbers.get(POSITION)
+    if position is not None:  # of equal rows the later ones are the repetitions
+        beside = {POSITION: position, **beside}
     tied, repeats = order_content(
         customer,
         time,
         {name: column for name, column in content.items() if name not in own},
         numbers.get(POSITION if by_position else ORDER),
-        beside={name: content[name] for name in own},
+        beside=beside,
         by_position=by_position,
     )
     n_repeats = int(np.count_nonzero(repeats))
-    position = numbers.get(POSITION)
     first_repeat = None
     if n_repeats and position is not None:
         first_repeat = float(position[tied[repeats]].min())
@@ -155,8 +158,12 @@ def _common_customers(
     """The customers of all runs in the order of their hash, and each run's places among them."""
     hashes = np.concatenate([piece.hashes for piece in pieces])
     ids = pl.concat([piece.customer_id for piece in pieces])
-    _, first, rank = np.unique(hashes, return_index=True, return_inverse=True)
-    customers = ids.gather(first)
+    order = np.argsort(hashes)  # any of equal ones first: their identifiers must be equal, too
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.cumsum(first) - 1
+    customers = ids.gather(order[first])
     if not (customers.gather(rank) == ids).all():
         raise SeqmarketError(
             "two customers have identifiers with the same 64-bit hash, and would be taken for one",
@@ -165,4 +172,4 @@ def _common_customers(
             "changes all hashes",
         )
     bounds = np.cumsum([len(piece.hashes) for piece in pieces])[:-1]
-    return customers, np.split(rank.astype(np.int64), bounds)
+    return customers, np.split(rank, bounds)

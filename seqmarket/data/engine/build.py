@@ -58,7 +58,7 @@ class Built:
     """What was made beside the log itself.
 
     Attributes:
-        added: Of each shard, the hashes of the customers with rows in the parts that were read.
+        added: Where a log was added to, of each shard the hashes of the customers with new rows.
     """
 
     added: tuple[NDArray[np.uint64], ...]

@@ -7,6 +7,8 @@ system that all machines see.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,6 +19,9 @@ from seqmarket.errors import SeqmarketError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+_PATIENCE = 10.0
+"""Seconds that a cluster is given to answer."""
 
 
 class RayExecutor:
@@ -96,8 +101,9 @@ def joined(address: str | None) -> Iterator[None]:
             fix="pip install 'seqmarket[ray]', or data.engine=local",
         ) from error
     try:
+        _look_for(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise SeqmarketError(
             f"the Ray cluster cannot be joined: {str(error).splitlines()[0]}",
             where="data.resources.address",
@@ -107,6 +113,17 @@ def joined(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _look_for(address: str) -> None:
+    """Sees whether anyone answers at ``host:port``: Ray itself tries for many minutes.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def _cause(error: Any) -> Exception:

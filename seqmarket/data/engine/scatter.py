@@ -60,10 +60,11 @@ def scatter(chunk: Chunk, gate: Gate, n_shards: int, path: Path) -> Scattered:
         return Scattered(None, refused)
 
     shard_of_customer = shard_of(customers.hashes, n_shards).astype(np.uint16)
-    rows = np.arange(len(chunk)) if everything else np.flatnonzero(keep)
-    shard = shard_of_customer[customer[rows]]
-    order = np.argsort(shard, kind="stable")  # a radix sort, as long as these are 16 bits
-    rows, shard = rows[order], shard[order]
+    shard = shard_of_customer[customer if everything else customer[keep]]
+    rows = np.argsort(shard, kind="stable")  # a radix sort, as long as these are 16 bits
+    shard = shard[rows]
+    if not everything:
+        rows = np.flatnonzero(keep)[rows]
     texts = {
         name: Text(text.code[rows], text.values)
         for name, text in chunk.texts.items()

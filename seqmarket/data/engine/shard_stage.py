@@ -67,7 +67,7 @@ class ShardResult:
         rules: What each rule of cleaning did.
         journeys: Its profile, after cleaning.
         columns: The names of its columns.
-        added: Hashes of the customers that were put in order: those with rows in the runs.
+        added: Where a log is added to, hashes of the customers with rows in the runs.
     """
 
     arranged: ShardSize
@@ -88,10 +88,10 @@ def arrange_shard(task: ShardTask) -> ShardResult:
     """
     pieces = [read_run(part, to, task.numbers) for part, to in task.runs]
     recodings = [recoding for _, recoding in task.runs]
-    nobody = np.empty(0, dtype=np.uint64)
-    added = np.unique(np.concatenate([nobody, *(piece.hashes for piece in pieces)]))
+    added = np.empty(0, dtype=np.uint64)
     old = None
     if task.base is not None:
+        added = np.unique(np.concatenate([added, *(piece.hashes for piece in pieces)]))
         log, recoding = task.base
         old = log.arranged(task.index)
         pieces.append(as_piece(old, np.isin(stable_hash(old.customer_id), added), task.statics))

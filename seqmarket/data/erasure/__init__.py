@@ -1,0 +1,1 @@
+"""What is held about a customer: found, shown, erased, and looked for once more."""
