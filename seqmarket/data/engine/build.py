@@ -50,7 +50,7 @@ from seqmarket.errors import SeqmarketError
 
 
 class CannotGrowError(Exception):
-    """Reading the new parts alone would not give what reading all parts gives."""
+    """Reading the new parts alone would give something else, or its shards would be too large."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def build_log(
     Raises:
         SeqmarketError: The log breaks a rule under the policy `error`, cannot be read, or holds no
             event.
-        CannotGrowError: With `base`, only the whole log says which times are at fault.
+        CannotGrowError: With `base`, only the whole log says which times are at fault, or more
+            shards are needed than it has.
     """
     texts, numbers = _columns(raw)
     check_rules(settings.cleaning, texts=texts, numbers=numbers)
@@ -182,11 +183,12 @@ def _read(
         parts = new_parts(base.origin.parts, raw.parts)
     rows = [count_rows(part) for _, part in parts]
     total = sum(count for count in rows if count is not None)
-    n_shards = (
-        len(base.sizes)
-        if base is not None
-        else shard_count(resources, total, len(texts) + len(numbers))
-    )
+    known = 0 if base is None else sum(size.events for size in base.sizes)
+    n_shards = shard_count(resources, known + total, len(texts) + len(numbers))
+    if base is not None:
+        if n_shards > 2 * len(base.sizes) and resources.shards is None:
+            raise CannotGrowError
+        n_shards = len(base.sizes)
     converter = Converter(
         _of_events(raw),
         raw.times,

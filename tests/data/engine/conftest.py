@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -15,10 +18,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from seqmarket.data import store as store_module
+from seqmarket.data.encoding import encode_shard
 from seqmarket.data.engine import build
+from seqmarket.data.engine.read import PartTask, read_part
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.prepare import Workshop, prepare_store
 from seqmarket.data.settings import EncodingSettings, ResourceSettings, SplitSettings
+from seqmarket.data.shard import Shard
 from seqmarket.data.sources.files import FileSource
 from seqmarket.data.store import SequenceStore
 
@@ -47,6 +54,14 @@ TYPES: dict[str, Any] = {
     "age": pl.Float64,
     "rank": pl.Float64,
 }
+
+
+@dataclass
+class Work:
+    """What was done: the positions of the parts that were read, the events that were encoded."""
+
+    parts: list[int] = field(default_factory=list)
+    events: int = 0
 
 
 class Journal:
@@ -167,6 +182,36 @@ class Journal:
             Workshop(cache, resources=ResourceSettings(shards=shards, threads=threads)),
         )
 
+    @staticmethod
+    @contextmanager
+    def watched() -> Iterator[Work]:
+        """Notes what is done in the meantime."""
+        work = Work()
+
+        def reading(task: PartTask, *rest: Any) -> Any:
+            work.parts.append(task.index)
+            return read_part(task, *rest)
+
+        def encoding(shard: Shard, *rest: Any) -> Any:
+            work.events += shard.n_events
+            return encode_shard(shard, *rest)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(build, "read_part", reading)
+            patched.setattr(store_module, "encode_shard", encoding)
+            yield work
+
+    @staticmethod
+    def content(store: SequenceStore) -> tuple[str, dict[str, Any], dict[str, str]]:
+        """Digest and report of a store, and the files of its log; a cache's folder is left out."""
+        report = dict(store.report)
+        aside = report["quarantine_path"]
+        origin = json.loads((store.path / "origin.json").read_text())
+        log = store.path.parent.parent / "logs" / origin["log"]
+        files = json.loads((log / "manifest.json").read_text())["files"]
+        report["quarantine_path"] = None if aside is None else Path(aside).name
+        return store.fingerprint, report, {k: v for k, v in files.items() if k != "report.json"}
+
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -192,9 +237,3 @@ def plain() -> ModuleType:
     module = sys.modules["plain_engine"] = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of seven rows."""
-    monkeypatch.setattr(build, "chunk_rows", lambda *_: 7)
