@@ -1,7 +1,6 @@
 """What every deep model must keep, found through `conf/model/*.yaml`.
 
-Each check is a function of a way to build an encoder, so that a user's own model can be put to it;
-each has a mutant below, an encoder with just that fault, which the check must catch.
+Each check is a function of a way to build an encoder; each has a mutant with just that fault.
 """
 
 from __future__ import annotations
