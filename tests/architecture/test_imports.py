@@ -70,3 +70,11 @@ def test_contracts_catch_a_violation(clone: Path, file: str, line: str, contract
     assert done.returncode == 1, done.stdout
     broken = [text for text in done.stdout.splitlines() if "BROKEN" in text]
     assert any(contract in text for text in broken), done.stdout
+
+
+def test_a_log_is_looked_at_without_torch() -> None:
+    modules = "seqmarket.cli.prepare, seqmarket.data.prepare, seqmarket.training.data"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    mutant = f"{code.partition(';')[0]}, seqmarket.tensors;{code.partition(';')[2]}"
+    assert subprocess.run([sys.executable, "-c", mutant], check=False).returncode == 1
