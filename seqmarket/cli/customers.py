@@ -76,3 +76,19 @@ def log_name(config: RunConfig) -> str:
     from seqmarket.training.instantiate import build
 
     return str(build(config.data.source, prefix="data.").name)
+
+
+def under_other_keys(cache_dir: Path, config: RunConfig) -> list[str]:
+    """What is left to do about logs whose pseudonyms this command cannot make."""
+    from seqmarket.data.erasure.caches import logs, read_about
+    from seqmarket.data.gate.pseudonyms import Pseudonyms
+
+    settings = config.data.privacy.pseudonyms
+    own = Pseudonyms(settings).key_id if settings.enabled else None
+    gates = [read_about(path).get("gate") or {} for path in logs(cache_dir)]
+    found = {str(gate["pseudonyms"]["key_id"]) for gate in gates if "pseudonyms" in gate}
+    return [
+        f"a log in the cache holds pseudonyms under the key {key}, which this command does not "
+        "have: run it again with data.privacy.pseudonyms.enabled=true and that key"
+        for key in sorted(found - {own})
+    ]

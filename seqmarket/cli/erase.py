@@ -14,6 +14,7 @@ from seqmarket.errors import SeqmarketError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from seqmarket.data.erasure.needles import Needles
     from seqmarket.training.erasure import Outcome
 
 SOMETHING_LEFT = 1
@@ -58,7 +59,13 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from seqmarket.cli.customers import log_name, needles_for, places_of, who_gate
+    from seqmarket.cli.customers import (
+        log_name,
+        needles_for,
+        places_of,
+        under_other_keys,
+        who_gate,
+    )
     from seqmarket.data.erasure.customers import read_ids, who_is_meant
     from seqmarket.data.gate.ledger import Ledger
     from seqmarket.training.erasure import erase_everywhere
@@ -76,8 +83,9 @@ def main(arguments: Sequence[str]) -> int:
     ledger = Ledger(Path(config.data.privacy.ledger))
     with writing(ledger.path, places.cache_dir, places.output_dir, *places.also):
         outcome = erase_everywhere(customers, needles, ledger, places, log_name(config))
+    outcome.to_do += under_other_keys(places.cache_dir, config)
     console = Console(highlight=False, soft_wrap=True)
-    _print(console, outcome, customers.number, len(customers.identifiers), ledger.path)
+    _print(console, needles, outcome, customers.number, len(customers.identifiers), ledger.path)
     if needles.n_short:
         console.print(
             f"{needles.n_short:,} identifiers are too short to be looked for in any text: they "
@@ -87,7 +95,9 @@ def main(arguments: Sequence[str]) -> int:
     return SOMETHING_LEFT if outcome.left or outcome.to_do else 0
 
 
-def _print(console: Console, outcome: Outcome, customers: int, ids: int, ledger: Path) -> None:
+def _print(
+    console: Console, needles: Needles, outcome: Outcome, customers: int, ids: int, ledger: Path
+) -> None:
     from rich.table import Table
 
     known = "" if outcome.is_new else ", all of whom it named before"
@@ -110,6 +120,6 @@ def _print(console: Console, outcome: Outcome, customers: int, ids: int, ledger:
     console.print(f"scan of every file: found in {len(outcome.left):,} places", style="bold red")
     for found in outcome.left[:_SHOWN]:
         inside = f" > {found.inside}" if found.inside else ""
-        console.print(f"  {found.file}{inside}: {found.what}", markup=False)
+        console.print(f"  {needles.hidden(str(found.file))}{inside}: {found.what}", markup=False)
     if len(outcome.left) > _SHOWN:
         console.print(f"  and {len(outcome.left) - _SHOWN:,} more")

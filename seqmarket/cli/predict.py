@@ -67,7 +67,15 @@ def main(arguments: Sequence[str]) -> None:
 def _data_config(trained: Mapping[str, Any], changes: Sequence[str]) -> DataConfig:
     """The run's own log, with changed keys, or a log of another kind (`data=...`)."""
     if _names_another_log(changes):
-        return load_config(changes).data
+        # Who may be used, and under what name, stays as it was for training unless it is said.
+        own = parse_config(dict(trained)).data
+        said = [change.lstrip("+~") for change in changes]
+        kept = {
+            name: getattr(own, name)
+            for name in ("privacy", "identity")
+            if not any(change.startswith(f"data.{name}") for change in said)
+        }
+        return load_config(changes).data.model_copy(update=kept)
     from omegaconf import OmegaConf
 
     keys = [change.lstrip("+") for change in changes]  # known or not, the source will say

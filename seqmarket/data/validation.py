@@ -62,13 +62,23 @@ class EventSchema:
     purchase_event_types: tuple[str, ...] = ("purchase",)
     order: bool = False
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Every declared feature."""
+        return (
+            *self.categorical,
+            *self.numeric,
+            *self.static_categorical,
+            *self.static_numeric,
+        )
+
     def __post_init__(self) -> None:
         """Refuses a name that would mean two things.
 
         Raises:
             SeqmarketError: If a feature has the name of a column of ours, or is declared twice.
         """
-        names = (*self.categorical, *self.numeric, *self.static_categorical, *self.static_numeric)
+        names = self.features
         taken = (*EVENT_COLUMNS, *([ORDER] if self.order else []))
         for name in names:
             if name in taken or names.count(name) > 1 or name.startswith("__"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -98,6 +98,8 @@ def build_log(
             shards are needed than it has.
     """
     texts, numbers = _columns(raw)
+    shown = {name: raw.names.get(name, name) for name in ("customer_id", *raw.schema.features)}
+    gate.check_features(shown.pop("customer_id"), shown.values())
     check_rules(settings.cleaning, texts=texts, numbers=numbers)
     with building(path) as folder:
         scratch = folder / "scratch"
@@ -147,6 +149,7 @@ def build_log(
             "cleaned": bool(settings.cleaning),
             "origin": asdict(origin),
             "keys": keys,
+            "gate": gate.describe(),
         }
         write_json(folder / ABOUT, about)
         write_json(folder / REPORT, report.to_dict())
@@ -280,7 +283,7 @@ def _shard_tasks(
     n_shards: int,
     folder: Path,
     base: EventLog | None,
-) -> list[ShardTask]:
+) -> Iterator[ShardTask]:
     place = {name: {text: i for i, text in enumerate(texts)} for name, texts in lexicon.items()}
     # Runs of few categories have the same texts: one recoding is handed on for all of them.
     known: dict[tuple[tuple[str, ...], ...], Recoding] = {}
@@ -294,8 +297,9 @@ def _shard_tasks(
     if customers is not None:
         owner = shard_of(stable_hash(customers["customer_id"]), n_shards)
         tables = [customers.filter(pl.Series(owner == index)) for index in range(n_shards)]
-    return [
-        ShardTask(
+    # One after the other: each names its stretch of every run, and all of them would be many.
+    for index in range(n_shards):
+        yield ShardTask(
             index=index,
             base=older,
             runs=tuple((run.shard(index), to) for run, to in zip(runs, recodings, strict=True)),
@@ -308,8 +312,6 @@ def _shard_tasks(
             by_position=raw.ties == "position",
             folder=folder,
         )
-        for index in range(n_shards)
-    ]
 
 
 def _recoding(

@@ -35,7 +35,7 @@ class Executor(Protocol):
     def shards(
         self,
         function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         stage: str,
         events: Sequence[int],
     ) -> list[Result]:
@@ -72,7 +72,7 @@ class LocalExecutor:
     def shards(
         self,
         function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         stage: str,
         events: Sequence[int],
     ) -> list[Result]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,21 @@ def _gaps(shard: Shard, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     return gap[inside[1:] & (gap > 0)].astype(np.float64)
 
 
+def _joined(files: Sequence[Path]) -> SortedPieces:
+    """Sorted values as pieces of one file: each mapped file would hold a descriptor."""
+    lengths = []
+    with files[0].with_suffix(".joined").open("wb") as joined:
+        for file in files:
+            piece = np.load(file)
+            joined.write(piece.data)
+            lengths.append(len(piece))
+    bounds = np.cumsum(lengths)
+    if not bounds[-1]:
+        return SortedPieces([])
+    whole = np.memmap(joined.name, dtype=np.float64, mode="r")
+    return SortedPieces(np.split(whole, bounds[:-1]))
+
+
 def fit_spec(
     counts: Sequence[TrainingCounts],
     lexicon: Lexicon,
@@ -111,8 +127,9 @@ def fit_spec(
             total = np.sum([count.codes[name] for count in counts], axis=0)
             yield fit_categories(name, lexicon[name], total, settings)
 
+    @cache
     def values(name: str) -> SortedPieces:
-        return SortedPieces([np.load(count.sorted[name], mmap_mode="r") for count in counts])
+        return _joined([count.sorted[name] for count in counts])
 
     def missing(name: str) -> int:
         return sum(count.missing[name] for count in counts)

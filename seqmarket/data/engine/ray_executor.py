@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -48,7 +48,7 @@ class RayExecutor:
     def shards(
         self,
         function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         stage: str,
         events: Sequence[int],
     ) -> list[Result]:
@@ -58,7 +58,7 @@ class RayExecutor:
     def _run(
         self,
         function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         stage: str,
         total: int | None,
         sizes: Sequence[int],

@@ -144,7 +144,9 @@ def _read_chunk(
         rows = quarantined_rows(task.part, first_row, raw, broken, names)
         rows = rows.filter(~task.gate.conceals(rows))
         with writing_tables():
-            rows.drop(task.gate.hidden_columns, strict=False).write_parquet(put_aside[0])
+            if task.gate.is_strict:
+                rows = rows.select("reason", "file", "row")
+            rows.write_parquet(put_aside[0])
     numbers = dict(chunk.numbers)
     if task.converter.schema.order:
         numbers[ORDER] = numbers.pop("order")

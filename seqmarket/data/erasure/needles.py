@@ -86,6 +86,12 @@ class Needles:
         """Number of identifiers that are looked for as whole values only."""
         return len(self.ids) - len(self._long)
 
+    def hidden(self, path: str) -> str:
+        """A path without the identifiers that names of files and folders hold."""
+        for text in self._long:
+            path = path.replace(text, "…")
+        return path
+
     def are(self, column: pl.Series) -> pl.Series:
         """(n,) of any type -> (n,) Boolean: the values that are identifiers."""
         return _as_text(column).is_in(self.ids.implode()).fill_null(value=False)

@@ -116,9 +116,9 @@ class Gate:
         return table.drop(_RAW, _OTHER), {why: count for why, count in left_out.items() if count}
 
     @property
-    def hidden_columns(self) -> tuple[str, ...]:
-        """Columns that rows which are put aside must not show: they have not passed the gate."""
-        return ("customer_id",) if self.consent or self.pseudonyms else ()
+    def is_strict(self) -> bool:
+        """Whether rows that are put aside, and have not passed the gate, must not be shown."""
+        return bool(self.consent or self.pseudonyms or self.oldest is not None)
 
     def conceals(self, rows: pl.DataFrame) -> pl.Series:
         """(n,) Boolean: the rows that must not even be put aside, though they break a rule.
