@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+
+from seqmarket.cli.predict import _data_config
+from seqmarket.training.checkpoint import load_trained
 
 FEATURES = [
     "data.categorical=[device]",
@@ -368,3 +373,17 @@ def test_arguments_that_mean_nothing_are_refused(seqmarket, verb) -> None:
     code, _, err = seqmarket([verb, *own, "--fast"])
     assert code == 2
     assert f"'--fast' is neither an option of {verb} nor an override" in err
+
+
+def test_predict_on_another_log_keeps_who_may_be_used(gru_run) -> None:
+    plain = copy.deepcopy(dict(load_trained(gru_run.model_file).plain_config))
+    plain["data"]["privacy"]["retention"]["keep"] = "30d"
+    plain["data"]["identity"]["path"] = "identities.csv"
+    other = ["data=files", "data.path=other.csv"]
+    kept = _data_config(plain, other)
+    assert kept.options["path"] == "other.csv"
+    assert kept.privacy.retention.keep == timedelta(days=30)
+    assert kept.identity.path == "identities.csv"
+    said = _data_config(plain, [*other, "data.privacy.retention.keep=60d"])
+    assert said.privacy.retention.keep == timedelta(days=60)
+    assert said.identity.path == "identities.csv"
