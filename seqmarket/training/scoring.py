@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.encoding import encode_shard
 from seqmarket.data.event_log import EventLog
+from seqmarket.data.files import fsync
 from seqmarket.data.labels import Neighbours
 from seqmarket.data.splits import Fold, to_microseconds
 from seqmarket.errors import SeqmarketError
@@ -151,6 +152,7 @@ def write_scores(scores: Scores, path: Path) -> None:
     building = path.with_name(f".{path.name}.writing")
     try:
         scores.table.write_parquet(building)
+        fsync(building)
         building.replace(path)
     finally:
         building.unlink(missing_ok=True)
