@@ -1,6 +1,6 @@
 """Encoding beside its peers: events per second and peak memory, each in a process of its own.
 
-    python benchmarks/encode_scale.py [--rounds 5] [--events 2000000]
+    python benchmarks/encode_scale.py [--rounds 5] [--events 2000000] [--lifestream PYTHON]
 
 The log has the shape of a busy retailer's: journey lengths with a median of 20 and a 99th
 percentile of 300, eight channels, four event types, a value for every tenth event, a cost for all;
@@ -9,7 +9,8 @@ fits, encodes, hashes and flushes to disk. The peers read it and put it in order
 
 - pandas, sorted and grouped by customer, a list of arrays per customer;
 - Polars, sorted by customer and time, with offsets;
-- DuckDB, ORDER BY customer and time, to Arrow (if it is installed).
+- DuckDB, ORDER BY customer and time, to Arrow;
+- with --lifestream, pytorch-lifestream's preprocessor: see `lifestream_encode.py`.
 
 Rounds are interleaved, and medians shown. Memory is the peak of the whole process; beside it, what
 it holds after its imports. Then a log of 5 and one of 10 million events: the memory must not grow.
@@ -103,6 +104,7 @@ def duckdb_order(path: Path, _: Path) -> int:
     return measured(run)
 
 
+LIFESTREAM = "lifestream_encode.py"
 PEERS = {
     "seqmarket": seqmarket,
     "polars sort": polars_sort,
@@ -127,23 +129,24 @@ def measured(run: Callable[[], int]) -> int:
     return events
 
 
-def once(name: str, path: Path) -> dict[str, float] | None:
-    """One measurement in a process of its own; None where the peer is not installed."""
+def once(name: str, path: Path, lifestream: Path | None = None) -> dict[str, float]:
+    """One measurement in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, __file__, "--peer", name, "--log", str(path), "--at", scratch]
+        if lifestream is not None:
+            command = [str(lifestream), str(Path(__file__).with_name(LIFESTREAM)), str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        missing = "ModuleNotFoundError" in done.stderr
-        if not missing:
-            sys.exit(done.stderr)
-        return None
-    return json.loads(done.stdout.splitlines()[-1])
+    measured = [line for line in done.stdout.splitlines() if line.startswith('{"events"')]
+    if not measured:
+        sys.exit(done.stderr)
+    return json.loads(measured[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--lifestream", type=Path, help="its Python, to measure it as well")
     parser.add_argument("--peer")
     parser.add_argument("--log", type=Path)
     parser.add_argument("--at", type=Path)
@@ -154,24 +157,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.parquet"
         make_log(path, options.events // 40, options.events)
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in PEERS}
+        peers: dict[str, Path | None] = dict.fromkeys(PEERS)
+        if options.lifestream:
+            peers["lifestream"] = options.lifestream
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
         for _ in range(options.rounds):
-            for name in PEERS:
-                result = once(name, path)
-                if result is not None:
-                    found[name].append(result)
+            for name, python in peers.items():
+                found[name].append(once(name, path, python))
         print(f"{'':<18}{'events/s':>12}{'peak MiB':>10}{'imports':>9}")
         for name, results in found.items():
-            if results:
-                rate = statistics.median(r["events"] / r["seconds"] for r in results)
-                peak = statistics.median(r["MiB"] for r in results)
-                print(f"{name:<18}{rate:>12,.0f}{peak:>10,.0f}{results[0]['imports']:>9,.0f}")
+            rate = statistics.median(r["events"] / r["seconds"] for r in results)
+            peak = statistics.median(r["MiB"] for r in results)
+            print(f"{name:<18}{rate:>12,.0f}{peak:>10,.0f}{results[0]['imports']:>9,.0f}")
         peaks = []
         for millions in (5, 10):
             make_log(path, millions * 40_000, millions * 1_000_000)
             results = [once("seqmarket", path) for _ in range(3)]
-            peaks.append(statistics.median(r["MiB"] for r in results if r))
-            rate = statistics.median(r["events"] / r["seconds"] for r in results if r)
+            peaks.append(statistics.median(r["MiB"] for r in results))
+            rate = statistics.median(r["events"] / r["seconds"] for r in results)
             print(f"{millions} million events{'':<4}{rate:>10,.0f}{peaks[-1]:>10,.0f}")
         print(f"twice the data: {peaks[1] / peaks[0]:.2f} times the memory")
 

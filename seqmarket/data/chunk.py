@@ -13,6 +13,14 @@ MISSING = -1
 """The code of a null."""
 
 
+def code_type(largest: int) -> type[np.int8 | np.int16 | np.int32]:
+    """The smallest type that holds codes up to the largest: in files most columns need a byte."""
+    for kind in (np.int8, np.int16):
+        if largest <= np.iinfo(kind).max:
+            return kind
+    return np.int32
+
+
 @dataclass(frozen=True)
 class Text:
     """A column of text as codes: a log repeats few texts often.

@@ -137,10 +137,14 @@ def code_text(raw: pl.Series) -> Text:
     # Categories of its own, so that the codes are 0, 1, 2 ... in the order of appearance.
     coded = _as_text(raw).cast(pl.Categorical(pl.Categories.random()))
     physical = coded.to_physical()
-    codes = pl.int_range(_count(physical), dtype=pl.UInt32, eager=True)
-    values = codes.cat.to(coded.dtype).cast(pl.String).rename(raw.name)
-    code = physical.fill_null(_NULL_CODE).to_numpy().view(np.int32)
-    filled = (values.str.strip_chars() != "").to_numpy()
+    if physical.has_nulls():
+        physical = physical.fill_null(_NULL_CODE)
+    code = physical.to_numpy().view(np.int32)
+    text = pl.col("text")
+    distinct = pl.LazyFrame({"text": np.arange(code.max(initial=MISSING) + 1, dtype=np.uint32)})
+    distinct = distinct.select(text.cat.to(coded.dtype).cast(pl.String))
+    values, known = distinct.with_columns((text.str.strip_chars() != "").alias("filled")).collect()
+    filled = known.to_numpy()
     if filled.all():
         return Text(code, values)
     renumbered = np.append(np.where(filled, np.cumsum(filled) - 1, MISSING), MISSING)
@@ -224,11 +228,6 @@ def _as_text(raw: pl.Series) -> pl.Series:
     if not (dtype.is_integer() or plain):
         raise UnsupportedTypeError(f"a column of type {dtype} is neither text nor a whole number")
     return raw.cast(pl.String)
-
-
-def _count(codes: pl.Series) -> int:
-    highest = codes.max()
-    return 0 if highest is None else int(highest) + 1  # type: ignore[arg-type]
 
 
 def _moments(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -22,7 +22,7 @@ from seqmarket.data.delimited import (
     find_lines,
     read_header,
 )
-from seqmarket.data.delimited_frame import scan_delimited
+from seqmarket.data.delimited_frame import Delimited
 from seqmarket.data.formats import FORMATS, FileFormat, check_start, format_of, is_packed
 from seqmarket.data.remote import is_uri, scan_uri, suffix_of, without_secrets
 from seqmarket.data.settings import Settings
@@ -52,6 +52,14 @@ def _as_separator(value: Any) -> Any:
     return value
 
 
+Step = tuple[Literal["select", "with_columns"], list[pl.Expr]]
+
+
+def _taken(step: Step, frame: pl.LazyFrame) -> pl.LazyFrame:
+    method, columns = step
+    return frame.select(columns) if method == "select" else frame.with_columns(columns)
+
+
 @dataclass(frozen=True)
 class RawPart:
     """A piece of a log as it was found, usually one file. Can be pickled if `frame` can.
@@ -67,6 +75,8 @@ class RawPart:
         header: Of a text file: the names in its first line, as written.
         seekable: Whether a slice of `frame` costs little more than its own rows, wherever it is.
         estimate: Guesses the number of rows; None: counting them costs little.
+        delimited: Of a text file on this machine: what reads it by blocks.
+        steps: What makes the columns of `frame` of those of the file; see `then`.
         remote: Whether it lies in an object store.
         digest: Of its content; empty: not known.
     """
@@ -80,8 +90,19 @@ class RawPart:
     header: tuple[str, ...] = ()
     seekable: bool = False
     estimate: Callable[[], int | None] | None = None
+    delimited: Delimited | None = None
+    steps: tuple[Step, ...] = ()
     remote: bool = False
     digest: str = ""
+
+    def then(self, method: Literal["select", "with_columns"], columns: list[pl.Expr]) -> RawPart:
+        """The piece with other columns, and the same rows."""
+        step = (method, columns)
+        return replace(self, frame=_taken(step, self.frame), steps=(*self.steps, step))
+
+    def query(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The columns of `frame`, for some rows as the file holds them."""
+        return reduce(lambda frame, step: _taken(step, frame), self.steps, rows)
 
 
 @dataclass(frozen=True)
@@ -170,7 +191,7 @@ def scan(file: DataFile, settings: CsvSettings) -> RawPart:
     if file.remote:
         return _scan_remote(file, settings)
     path, label = file.path, file.location
-    with _readable(RawPart(pl.LazyFrame(), label)):
+    with readable(RawPart(pl.LazyFrame(), label)):
         check_start(path, file.format)
     if file.format == "csv":
         separator = _separator(path.suffix, settings)
@@ -183,15 +204,10 @@ def scan(file: DataFile, settings: CsvSettings) -> RawPart:
             flaws=partial(find_flaws, path, separator),
             estimate=partial(estimate_records, path),
         )
-        with _readable(part):
+        with readable(part):
             header = read_header(path, separator, settings.encoding)
-            frame = scan_delimited(
-                path,
-                separator=separator,
-                encoding=settings.encoding,
-                null_values=settings.null_values,
-            )
-        part = replace(part, frame=frame, header=header)
+            table = Delimited(path, separator, settings.encoding, settings.null_values)
+            part = replace(part, frame=table.frame(), header=header, delimited=table)
     elif file.format == "parquet":
         frame = pl.scan_parquet(path, hive_partitioning=False, glob=False)
         part = RawPart(frame, label, seekable=True)
@@ -203,31 +219,7 @@ def scan(file: DataFile, settings: CsvSettings) -> RawPart:
         for name, value in file.partitions
         if name not in columns
     ]
-    return replace(part, frame=part.frame.with_columns(partitions))
-
-
-def read_chunks(part: RawPart, rows: int) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Reads a piece in stretches of at most so many rows, in order.
-
-    A few of them are in memory at a time. Parquet is decoded by row group and IPC by record batch,
-    so that a file with a huge one costs more.
-
-    Args:
-        part: The piece.
-        rows: Most rows of a chunk.
-
-    Yields:
-        The 0-based index of the first row, and the rows; at least once, so that the columns of an
-        empty piece are seen, too.
-
-    Raises:
-        SeqmarketError: As `collect`, also after some chunks have been read.
-    """
-    first = 0
-    for chunk in _slices(part, rows) if part.seekable else _batches(part, rows):
-        if len(chunk) or not first:
-            yield first, chunk
-        first += len(chunk)
+    return part.then("with_columns", partitions)
 
 
 def count_rows(part: RawPart) -> int | None:
@@ -248,7 +240,7 @@ def collect(part: RawPart, frame: pl.LazyFrame) -> pl.DataFrame:
         SeqmarketError: The file is damaged, not what it is declared to be, or out of reach. What
             the library says of it may quote the data, and stays unsaid.
     """
-    with _readable(part):
+    with readable(part):
         return frame.collect()
 
 
@@ -258,31 +250,8 @@ def collect_schema(part: RawPart) -> pl.Schema:
     Raises:
         SeqmarketError: As `collect`.
     """
-    with _readable(part):
+    with readable(part):
         return part.frame.collect_schema()
-
-
-def _slices(part: RawPart, rows: int) -> Iterator[pl.DataFrame]:
-    # A stream would be a third faster, and holds up to 400 MB of decoded rows in its queues.
-    first = 0
-    while True:
-        chunk = collect(part, part.frame.slice(first, rows))
-        yield chunk
-        if len(chunk) < rows:
-            return
-        first += rows
-
-
-def _batches(part: RawPart, rows: int) -> Iterator[pl.DataFrame]:
-    with _readable(part):
-        batches = part.frame.collect_batches(chunk_size=rows, maintain_order=True, lazy=True)
-    while True:
-        with _readable(part):
-            batch = next(batches, None)
-        if batch is None:
-            break
-        yield batch
-    yield pl.DataFrame(schema=collect_schema(part))
 
 
 def _scan_remote(file: DataFile, settings: CsvSettings) -> RawPart:
@@ -292,7 +261,7 @@ def _scan_remote(file: DataFile, settings: CsvSettings) -> RawPart:
         estimate=_nothing_known if file.format == "csv" else None,
         remote=True,
     )
-    with _readable(part):
+    with readable(part):
         frame = scan_uri(
             file.location,
             file.format,
@@ -314,7 +283,8 @@ def cannot_read(where: str, error: OSError) -> SeqmarketError:
 
 
 @contextmanager
-def _readable(part: RawPart) -> Iterator[None]:
+def readable(part: RawPart) -> Iterator[None]:
+    """Says what is wrong with a piece that the block cannot read; see `collect`."""
     try:
         yield
     except SeqmarketError:

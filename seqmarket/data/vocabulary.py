@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,12 +36,17 @@ def fit_categories(
 
 
 def category_ids(feature: CategoricalFeature, texts: Sequence[str]) -> NDArray[np.int32]:
-    """From a code, an index into `texts` or -1 for a null, to an id: (texts + 1,) int32.
+    """From a code, an index into the sorted `texts` or -1 for a null, to an id: (texts + 1,) int32.
 
     UNK for nulls (the last entry, which -1 finds) and for texts that training did not show.
     """
-    known = {text: SPECIAL_TOKENS + i for i, text in enumerate(feature.categories)}
-    return np.array([*(known.get(text, UNK) for text in texts), UNK], dtype=np.int32)
+    ids = np.full(len(texts) + 1, UNK, dtype=np.int32)
+    # There are far fewer categories than texts where these are many.
+    for index, category in enumerate(feature.categories):
+        code = bisect_left(texts, category)
+        if code < len(texts) and texts[code] == category:
+            ids[code] = SPECIAL_TOKENS + index
+    return ids
 
 
 def signed_log1p(values: NDArray[np.float64]) -> NDArray[np.float64]:

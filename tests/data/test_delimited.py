@@ -23,7 +23,7 @@ from seqmarket.data.delimited import (
     read_header,
     survey,
 )
-from seqmarket.data.delimited_frame import scan_delimited
+from seqmarket.data.delimited_frame import Delimited
 from seqmarket.errors import SeqmarketError
 
 FIELDS = ("", "x", "two words", "a,b", 'say "hi"', "two\nlines", '"', ",\n,", "\N{EURO SIGN}")
@@ -45,7 +45,7 @@ def random_csv(seed: int, line_end: str) -> tuple[str, list[int], list[int]]:
 
 
 def scan(path: Path) -> pl.LazyFrame:
-    return scan_delimited(path, separator=",", encoding="utf8", null_values=("x",))
+    return Delimited(path, ",", "utf8", ("x",)).frame()
 
 
 @pytest.mark.parametrize("seed", range(4))

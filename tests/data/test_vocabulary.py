@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from seqmarket.data.ranked import SortedPieces
+from seqmarket.data.ranked import SortedPiece, SortedPieces
 from seqmarket.data.settings import EncodingSettings
 from seqmarket.data.vocabulary import (
     category_ids,
@@ -28,7 +30,9 @@ def fitted(**settings: int) -> tuple[str, ...]:
 
 
 def scaling(name: str, values: ArrayLike, n_missing: int = 0) -> NumericFeature:
-    return fit_scaling(name, SortedPieces([np.sort(np.asarray(values, dtype=float))]), n_missing)
+    with TemporaryDirectory() as folder:
+        piece = SortedPiece.write(Path(folder) / "v", 0, np.sort(np.asarray(values, dtype=float)))
+        return fit_scaling(name, SortedPieces([piece]), n_missing)
 
 
 def test_categories_stand_by_frequency_then_name() -> None:
@@ -105,11 +109,13 @@ def test_scaling_by_mean_and_deviation_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_and_division_of_the_values_do_not_matter(seed: int) -> None:
+def test_the_order_and_division_of_the_values_do_not_matter(
+    seed: int, sorted_pieces: Callable[..., SortedPieces]
+) -> None:
     random = np.random.default_rng(seed)
     values = random.normal(0, 3, 200).round(1)
     pieces = np.split(random.permutation(values), [20, 20, 150])
-    divided = SortedPieces([np.sort(piece) for piece in pieces])
+    divided = sorted_pieces(pieces)
     assert fit_scaling("value", divided, 0) == scaling("value", values)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seqmarket.data.engine.order import by_customer_and_time, content_of, order_content
 from seqmarket.data.engine.spool import RunShard
 from seqmarket.data.shard import ORDER, POSITION, Shard
+from seqmarket.data.texts import from_bytes
 from seqmarket.errors import SeqmarketError
 
 Recoding = Mapping[str, NDArray[np.int32]]
@@ -118,9 +119,12 @@ def arrange(
     if n_repeats or (tied[1:] < tied[:-1]).any():
         codes = {name: column[tied] for name, column in codes.items()}
         numbers = {name: column[tied] for name, column in numbers.items()}
-    present, length = np.unique(customer, return_counts=True)
-    offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
-    first = offsets[:-1]
+    starts = np.ones(len(customer), dtype=np.bool_)
+    np.not_equal(customer[1:], customer[:-1], out=starts[1:])
+    first = np.flatnonzero(starts)
+    present = customer[first]
+    offsets = np.append(first, len(customer))
+    length = np.diff(offsets)
     changed = {
         name: _changing(column, first, length)
         for name, column in {**codes, **numbers}.items()
@@ -157,7 +161,9 @@ def _common_customers(
 ) -> tuple[pl.Series, list[NDArray[np.int64]]]:
     """The customers of all runs in the order of their hash, and each run's places among them."""
     hashes = np.concatenate([piece.hashes for piece in pieces])
-    ids = pl.concat([piece.customer_id for piece in pieces])
+    length = np.concatenate([piece.id_length for piece in pieces])
+    content = np.concatenate([piece.id_content for piece in pieces])
+    ids = from_bytes(np.concatenate([[0], np.cumsum(length)]).astype(np.int64), content)
     order = np.argsort(hashes)  # any of equal ones first: their identifiers must be equal, too
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = hashes[order[1:]] != hashes[order[:-1]]

@@ -39,6 +39,7 @@ from seqmarket.data.event_log import (
 from seqmarket.data.files import building, write_json
 from seqmarket.data.gate.gate import Gate
 from seqmarket.data.log_settings import LogSettings
+from seqmarket.data.quality.gate_report import GateReport
 from seqmarket.data.quality.journeys import JourneyStats
 from seqmarket.data.raw_log import RawLog
 from seqmarket.data.reading import count_rows
@@ -111,7 +112,7 @@ def build_log(
         lexicon = extend_lexicon(_lexicon(read.runs, customers, base), settings.cleaning)
         tasks = _shard_tasks(raw, settings, read.runs, customers, lexicon, n_shards, folder, base)
         events = [sum(int(run.events[index]) for run in read.runs) for index in range(n_shards)]
-        results = executor.shards(arrange_shard, tasks, "order", events)
+        results, journeys = _arrange(executor.shards(arrange_shard, tasks, "order", events))
         _refuse_repeats(raw, settings, results)
         observed_until = _observed_until(raw, results)
         files = list(read.quarantine)
@@ -119,7 +120,6 @@ def build_log(
             files.insert(0, base.report.quarantine_path)
         if files:
             join_quarantine(files, quarantine_path)
-        journeys = reduce(JourneyStats.merge, (result.journeys for result in results))
         report = make_report(
             raw,
             settings,
@@ -149,7 +149,7 @@ def build_log(
             "cleaned": bool(settings.cleaning),
             "origin": asdict(origin),
             "keys": keys,
-            "gate": gate.describe(),
+            "gate": GateReport.of(gate).to_dict(),
         }
         write_json(folder / ABOUT, about)
         write_json(folder / REPORT, report.to_dict())
@@ -261,17 +261,21 @@ def _no_event(raw: RawLog, read: PartResult) -> SeqmarketError:
 
 def _lexicon(runs: Sequence[Run], customers: pl.DataFrame | None, base: EventLog | None) -> Lexicon:
     """The distinct texts of every text column, sorted: they depend on no order of rows or runs."""
-    texts: dict[str, set[str]] = defaultdict(set)
+    texts: dict[str, list[pl.Series]] = defaultdict(list)
     if base is not None:
-        texts.update({name: set(values) for name, values in base.lexicon.items()})
+        for name, known in _as_series(base.lexicon).items():
+            texts[name].append(known)
     for run in runs:
         for name, values in run.texts.items():
-            texts[name].update(values)
+            texts[name].append(values)
     if customers is not None:
         for name in customers.columns[1:]:
             if customers[name].dtype == pl.String:
-                texts[name].update(customers[name].drop_nulls())
-    return {name: tuple(sorted(values)) for name, values in texts.items()}
+                texts[name].append(customers[name].drop_nulls())
+    return {
+        name: tuple(pl.concat([values.alias(name) for values in all_of_them]).unique().sort())
+        for name, all_of_them in texts.items()
+    }
 
 
 def _shard_tasks(
@@ -284,14 +288,9 @@ def _shard_tasks(
     folder: Path,
     base: EventLog | None,
 ) -> Iterator[ShardTask]:
-    place = {name: {text: i for i, text in enumerate(texts)} for name, texts in lexicon.items()}
-    # Runs of few categories have the same texts: one recoding is handed on for all of them.
-    known: dict[tuple[tuple[str, ...], ...], Recoding] = {}
-    for run in runs:
-        texts = tuple(run.texts.values())
-        known[texts] = known.get(texts) or _recoding(run.texts, place)
-    recodings = [known[tuple(run.texts.values())] for run in runs]
-    older = None if base is None else (base, _recoding(base.lexicon, place))
+    texts = _as_series(lexicon)
+    recodings = [_recoding(run.texts, texts) for run in runs]
+    older = None if base is None else (base, _recoding(_as_series(base.lexicon), texts))
     own = _of_events(raw)
     tables: list[pl.DataFrame | None] = [None] * n_shards
     if customers is not None:
@@ -314,13 +313,28 @@ def _shard_tasks(
         )
 
 
-def _recoding(
-    texts: Mapping[str, Sequence[str]], place: Mapping[str, Mapping[str, int]]
-) -> Recoding:
+def _as_series(lexicon: Lexicon) -> dict[str, pl.Series]:
+    return {name: pl.Series(texts, dtype=pl.String) for name, texts in lexicon.items()}
+
+
+def _recoding(texts: Mapping[str, pl.Series], lexicon: Mapping[str, pl.Series]) -> Recoding:
     return {
-        name: np.array([*(place[name][text] for text in values), -1], dtype=np.int32)
+        name: np.append(lexicon[name].search_sorted(values).to_numpy(), -1).astype(np.int32)
         for name, values in texts.items()
     }
+
+
+def _arrange(
+    shards: Iterator[tuple[ShardResult, JourneyStats]],
+) -> tuple[list[ShardResult], JourneyStats]:
+    """What the shards turned out to hold; profiles are added up as they come, not to hold all."""
+    results, journeys = [], None
+    for result, profile in shards:
+        results.append(result)
+        journeys = profile if journeys is None else journeys.merge(profile)
+    if journeys is None:
+        raise ValueError("a log has at least one shard")
+    return results, journeys
 
 
 def _refuse_repeats(raw: RawLog, settings: LogSettings, results: Sequence[ShardResult]) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqmarket.data.engine.shard_file import ShardSize
-from seqmarket.data.engine.texts import to_bytes
+from seqmarket.data.texts import to_bytes
 from seqmarket.schema import EventArrays, SequenceSpec
 
 _OF_EVENTS = ("time", "channel", "event_type", "purchase", "value", "categorical", "features")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from seqmarket.data.engine.allocation import tune_allocation
 from seqmarket.data.engine.progress import Advance, Progress, silent
 
 Task = TypeVar("Task")
@@ -38,8 +41,8 @@ class Executor(Protocol):
         tasks: Iterable[Task],
         stage: str,
         events: Sequence[int],
-    ) -> list[Result]:
-        """The results of a later stage, in the order of the shards.
+    ) -> Iterator[Result]:
+        """The results of a later stage, in the order of the shards; they come one by one.
 
         Args:
             function: What is done with a shard.
@@ -61,6 +64,7 @@ class LocalExecutor:
     def __init__(self, threads: int = 1, progress: Progress = silent) -> None:
         self._threads = threads
         self._progress = progress
+        tune_allocation()
 
     def parts(
         self, function: PartFunction[Task, Result], tasks: Sequence[Task], rows: int | None
@@ -75,15 +79,13 @@ class LocalExecutor:
         tasks: Iterable[Task],
         stage: str,
         events: Sequence[int],
-    ) -> list[Result]:
+    ) -> Iterator[Result]:
         """See `Executor`."""
-        results = []
         with self._progress(stage, sum(events)) as advance:
             found = in_order(function, tasks, self._threads)
             for result, count in zip(found, events, strict=True):
-                results.append(result)
+                yield result
                 advance(count)
-        return results
 
 
 def in_order(
@@ -93,7 +95,7 @@ def in_order(
     if threads == 1:
         yield from map(function, tasks)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with _quick_switches(), ThreadPoolExecutor(threads) as pool:
         running: deque[Future[Result]] = deque()
         try:
             for task in tasks:
@@ -105,3 +107,17 @@ def in_order(
         finally:
             for future in running:
                 future.cancel()
+
+
+@contextmanager
+def _quick_switches() -> Iterator[None]:
+    """Lets threads take turns more often: array work is short, and waits for the interpreter.
+
+    With Python's default of 5 ms, two threads encoded a log 8 % slower.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

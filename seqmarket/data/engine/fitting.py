@@ -11,31 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqmarket.data.engine.shard_file import ShardColumns
-from seqmarket.data.files import write_array
-from seqmarket.data.ranked import SortedPieces
+from seqmarket.data.ranked import SortedPiece, SortedPieces
 from seqmarket.data.settings import EncodingSettings
 from seqmarket.data.shard import ORDER, POSITION, Lexicon, Shard
 from seqmarket.data.vocabulary import fit_categories, fit_scaling
-from seqmarket.schema import MICROSECONDS_PER_DAY, CategoricalFeature, SequenceSpec
+from seqmarket.schema import MICROSECONDS_PER_DAY, CategoricalFeature, NumericFeature, SequenceSpec
 
 _GAP = "gap between events"
 
 
 @dataclass(frozen=True)
 class TrainingCounts:
-    """What one shard holds of the training period.
+    """What some shards hold of the training period; additive.
 
     Attributes:
         events: Number of events.
         codes: Column -> (texts,) how often each occurs.
         missing: Numeric column -> number of nulls.
-        sorted: Numeric column -> file of its sorted values.
+        sorted: Numeric column -> the other values of each shard.
     """
 
     events: int
     codes: Mapping[str, NDArray[np.int64]]
     missing: Mapping[str, int]
-    sorted: Mapping[str, Path]
+    sorted: Mapping[str, tuple[SortedPiece, ...]]
+
+    def merge(self, other: TrainingCounts) -> TrainingCounts:
+        """The counts of both, shard by shard: those of all would take a lot of memory."""
+        return TrainingCounts(
+            self.events + other.events,
+            {name: codes + other.codes[name] for name, codes in self.codes.items()},
+            {name: count + other.missing[name] for name, count in self.missing.items()},
+            {name: where + other.sorted[name] for name, where in self.sorted.items()},
+        )
 
 
 def count_training(
@@ -44,7 +52,7 @@ def count_training(
     train_end: int,
     taking_part: NDArray[np.bool_] | None,
     folder: Path,
-    name: str,
+    first_event: int,
 ) -> TrainingCounts:
     """Counts the events before `train_end` of the customers of the training fold.
 
@@ -54,7 +62,7 @@ def count_training(
         train_end: Exclusive, microseconds.
         taking_part: (c,) who is in the training fold; None: everyone.
         folder: Where the sorted values go.
-        name: Of the shard, for its files.
+        first_event: Number of events in the shards before: its place in the files.
     """
     inside = shard.time < train_end
     if taking_part is not None:
@@ -68,15 +76,14 @@ def count_training(
     numbers[_GAP] = _gaps(shard, inside)
     codes = {name: column[inside] for name, column in shard.codes.items()}
     codes |= {name: column[known] for name, column in shard.static_codes.items()}
-    files, missing = {}, {}
+    found, missing = {}, {}
     for index, (column, values) in enumerate(numbers.items()):
         # NaN are sorted to the end.
         ascending = np.sort(values)
         n = int(np.searchsorted(ascending, np.nan))
         missing[column] = len(values) - n
-        files[column] = folder / f"{name}-{index}.npy"
-        with files[column].open("wb") as file:
-            write_array(file, ascending[:n])
+        piece = SortedPiece.write(folder / f"{index}.f64", first_event, ascending[:n])
+        found[column] = (piece,)
     return TrainingCounts(
         int(np.count_nonzero(inside)),
         {
@@ -84,7 +91,7 @@ def count_training(
             for column, values in codes.items()
         },
         missing,
-        files,
+        found,
     )
 
 
@@ -98,23 +105,8 @@ def _gaps(shard: Shard, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     return gap[inside[1:] & (gap > 0)].astype(np.float64)
 
 
-def _joined(files: Sequence[Path]) -> SortedPieces:
-    """Sorted values as pieces of one file: each mapped file would hold a descriptor."""
-    lengths = []
-    with files[0].with_suffix(".joined").open("wb") as joined:
-        for file in files:
-            piece = np.load(file)
-            joined.write(piece.data)
-            lengths.append(len(piece))
-    bounds = np.cumsum(lengths)
-    if not bounds[-1]:
-        return SortedPieces([])
-    whole = np.memmap(joined.name, dtype=np.float64, mode="r")
-    return SortedPieces(np.split(whole, bounds[:-1]))
-
-
 def fit_spec(
-    counts: Sequence[TrainingCounts],
+    counts: TrainingCounts,
     lexicon: Lexicon,
     columns: ShardColumns,
     purchase_event_types: tuple[str, ...],
@@ -124,15 +116,14 @@ def fit_spec(
 
     def categories(names: Sequence[str]) -> Iterator[CategoricalFeature]:
         for name in names:
-            total = np.sum([count.codes[name] for count in counts], axis=0)
-            yield fit_categories(name, lexicon[name], total, settings)
+            yield fit_categories(name, lexicon[name], counts.codes[name], settings)
 
     @cache
     def values(name: str) -> SortedPieces:
-        return _joined([count.sorted[name] for count in counts])
+        return SortedPieces(counts.sorted[name])
 
-    def missing(name: str) -> int:
-        return sum(count.missing[name] for count in counts)
+    def scaling(name: str) -> NumericFeature:
+        return fit_scaling(name, values(name), counts.missing[name])
 
     channel, event_type, *categorical = categories(columns.codes)
     # `cost` is an input only where training has any; `value` always is, so that it has a place.
@@ -147,11 +138,9 @@ def fit_spec(
         channel=channel,
         event_type=event_type,
         categorical=tuple(categorical),
-        numeric=tuple(fit_scaling(name, values(name), missing(name)) for name in numeric),
+        numeric=tuple(map(scaling, numeric)),
         static_categorical=tuple(categories(columns.static_codes)),
-        static_numeric=tuple(
-            fit_scaling(name, values(name), missing(name)) for name in columns.static_numbers
-        ),
+        static_numeric=tuple(map(scaling, columns.static_numbers)),
         purchase_event_types=purchase_event_types,
         max_length=settings.max_length,
         time_scale=float(np.quantile([low, high], weight)) / MICROSECONDS_PER_DAY,

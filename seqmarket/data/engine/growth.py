@@ -10,6 +10,7 @@ from pathlib import Path
 from seqmarket.data.event_log import ABOUT, EventLog, open_log
 from seqmarket.data.raw_log import RawLog
 from seqmarket.data.reading import RawPart
+from seqmarket.data.sealed import state
 from seqmarket.errors import SeqmarketError
 
 
@@ -19,7 +20,7 @@ def find_base(logs: Path, raw: RawLog, family: str) -> EventLog | None:
     It cannot where that might not give what reading all parts gives: where rows were left out
     because they were in the future then, where times with an offset would meet times without, where
     values that disagree about a customer have not been kept, or where the rows that were put aside
-    are no longer there.
+    are damaged or no longer there.
 
     Args:
         logs: Folder of the validated logs.
@@ -43,7 +44,7 @@ def find_base(logs: Path, raw: RawLog, family: str) -> EventLog | None:
         if (
             not log.origin.changing_features
             and not any(reason.endswith("is in the future") for reason in log.report.reasons)
-            and (aside is None or aside.exists())
+            and (aside is None or (aside.exists() and state(aside) != "damaged"))
         ):
             return log
     return None

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from seqmarket.data.engine.texts import to_bytes
+from seqmarket.data.texts import to_bytes
 
 _WORD = 8
 _SEED = np.uint64(0x9E3779B97F4A7C15)

@@ -43,7 +43,7 @@ class RayExecutor:
         def read(task: Task) -> Result:
             return function(task, 1, lambda _: None)
 
-        return self._run(read, tasks, "read", rows, [done_per_part or 0] * len(tasks))
+        return list(self._run(read, tasks, "read", rows, [done_per_part or 0] * len(tasks)))
 
     def shards(
         self,
@@ -51,9 +51,9 @@ class RayExecutor:
         tasks: Iterable[Task],
         stage: str,
         events: Sequence[int],
-    ) -> list[Result]:
+    ) -> Iterator[Result]:
         """See `Executor`."""
-        return self._run(function, tasks, stage, sum(events), events)
+        yield from self._run(function, tasks, stage, sum(events), events)
 
     def _run(
         self,
@@ -62,7 +62,7 @@ class RayExecutor:
         stage: str,
         total: int | None,
         sizes: Sequence[int],
-    ) -> list[Result]:
+    ) -> Iterator[Result]:
         import ray
 
         # A task that fails says so at once: what it says is for the user, not for a second try.
@@ -78,8 +78,9 @@ class RayExecutor:
                 except ray.exceptions.RayTaskError as error:
                     raise _cause(error) from error
                 advance(sum(size_of[reference] for reference in ready))
-        results: list[Result] = ray.get(references)
-        return results
+        for reference in references:
+            result: Result = ray.get(reference)
+            yield result
 
 
 @contextmanager

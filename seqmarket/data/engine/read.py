@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from seqmarket.data.chunked import Load, plan_chunks
 from seqmarket.data.engine.executor import in_order
 from seqmarket.data.engine.progress import Advance
 from seqmarket.data.engine.scatter import scatter
@@ -19,7 +19,7 @@ from seqmarket.data.engine.spool import Run
 from seqmarket.data.files import writing_tables
 from seqmarket.data.gate.gate import Gate
 from seqmarket.data.quality.columns import ColumnStats, IdentifierPatterns
-from seqmarket.data.reading import RawPart, read_chunks
+from seqmarket.data.reading import RawPart
 from seqmarket.data.shard import ORDER, POSITION
 from seqmarket.data.validation import Converter, quarantined_rows
 
@@ -124,16 +124,17 @@ def read_part(task: PartTask, threads: int, advance: Advance) -> PartResult:
     """
     flaws = task.part.flaws()
     total = NOTHING
-    chunks = read_chunks(task.part, task.chunk_rows)
-    for result in in_order(lambda piece: _read_chunk(task, *piece, flaws), chunks, threads):
+    chunks = plan_chunks(task.part, task.chunk_rows)
+    for result in in_order(lambda chunk: _read_chunk(task, *chunk, flaws), chunks, threads):
         advance(result.rows)
         total = total.merge(result)
     return total
 
 
 def _read_chunk(
-    task: PartTask, first_row: int, raw: pl.DataFrame, flaws: Mapping[str, NDArray[np.int64]]
+    task: PartTask, first_row: int, load: Load, flaws: Mapping[str, NDArray[np.int64]]
 ) -> PartResult:
+    raw = load()
     converted = task.converter.convert(task.part, first_row, raw, flaws)
     chunk, broken = converted.chunk, converted.broken
     place = f"{task.index}-{first_row}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from seqmarket.data.cleaning.rules import merge_counts
 from seqmarket.data.engine.read import PartResult, merged
 from seqmarket.data.engine.shard_stage import ShardResult
 from seqmarket.data.event_log import EventLog
-from seqmarket.data.files import fsync, writing_tables
+from seqmarket.data.files import writing_tables
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.quality.columns import ColumnStats
 from seqmarket.data.quality.journeys import JourneyStats
@@ -23,6 +21,7 @@ from seqmarket.data.quality.report import QualityReport
 from seqmarket.data.quality.suspicions import suspicions
 from seqmarket.data.quality.wording import customers
 from seqmarket.data.raw_log import RawLog
+from seqmarket.data.sealed import write_sealed
 from seqmarket.data.shard import Lexicon
 from seqmarket.data.validation import reason_text
 
@@ -97,19 +96,11 @@ def _by_number(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def join_quarantine(files: Sequence[Path], path: Path) -> None:
-    """Makes one file of the files of quarantined rows, written beside and renamed.
+    """Makes one file of the files of quarantined rows, whole or not at all, and its digest.
 
-    The caller holds the lock of the log, so that what an earlier process left can be removed.
+    The caller holds the lock of the log.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}-*"):
-        leftover.unlink()
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with writing_tables():
-            rows = pl.concat([pl.scan_parquet(file) for file in files], how="diagonal")
-            rows.sink_parquet(beside)
-        fsync(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with writing_tables():
+        rows = pl.concat([pl.scan_parquet(file) for file in files], how="diagonal")
+        write_sealed(path, rows.sink_parquet)

@@ -6,7 +6,7 @@ import math
 
 from seqmarket.data.settings import ResourceSettings
 
-_TEXT, _NUMBER = 56, 24
+_TEXT, _NUMBER = 28, 16
 """Bytes that reading and checking take for one text or number of a row, at the peak."""
 
 _PER_EVENT, _PER_VALUE = 72, 20
@@ -16,8 +16,8 @@ _LEAST_ROWS, _MOST_ROWS = 8_192, 1 << 18
 _WORTH_DIVIDING = 1 << 15
 """Rows; fewer are put in order in no time."""
 
-_SHARE = 0.5
-"""Of the memory; the rest is for readers that run ahead, and for what allocators keep."""
+_READING, _ORDERING = 0.5, 0.3
+"""Shares of the memory; the rest is for readers that run ahead, and for what allocators keep."""
 
 
 def chunk_rows(resources: ResourceSettings, texts: int, numbers: int) -> int:
@@ -29,7 +29,7 @@ def chunk_rows(resources: ResourceSettings, texts: int, numbers: int) -> int:
         numbers: Other columns.
     """
     row = texts * _TEXT + numbers * _NUMBER
-    rows = int(resources.memory * _SHARE / row / (resources.threads + 1))
+    rows = int(resources.memory * _READING / row / (resources.threads + 1))
     return min(max(rows, _LEAST_ROWS), _MOST_ROWS)
 
 
@@ -46,5 +46,5 @@ def shard_count(resources: ResourceSettings, rows: int, columns: int) -> int:
     if rows < _WORTH_DIVIDING:
         return 1
     needed = rows * (_PER_EVENT + columns * _PER_VALUE) * resources.threads
-    rounds = math.ceil(needed / (resources.memory * _SHARE) / resources.threads)
+    rounds = math.ceil(needed / (resources.memory * _ORDERING) / resources.threads)
     return min(rounds * resources.threads, 65_536)

@@ -16,6 +16,7 @@ from seqmarket.data.engine.hashing import shard_of, stable_hash
 from seqmarket.data.engine.spool import Run, RunShard, write_run
 from seqmarket.data.gate.gate import Gate
 from seqmarket.data.gate.reasons import ADMITTED, REASONS, TOO_OLD
+from seqmarket.data.texts import to_bytes
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,18 @@ def scatter(chunk: Chunk, gate: Gate, n_shards: int, path: Path) -> Scattered:
         _slice(columns, customers, slice(event[i], event[i + 1]), slice(who[i], who[i + 1]))
         for i in range(n_shards)
     ]
-    values = {name: tuple(text.values.to_list()) for name, text in texts.items()}
+    values = {name: text.values for name, text in texts.items()}
     run = write_run(path, shards, values, tuple(chunk.numbers))
     return Scattered(run, refused)
 
 
 @dataclass(frozen=True)
 class _Customers:
-    """Distinct customers, by their hash."""
+    """Distinct customers, by their hash, and their identifiers as bytes."""
 
     hashes: NDArray[np.uint64]
-    ids: pl.Series
+    bounds: NDArray[np.int64]
+    content: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -113,18 +115,19 @@ def _by_hash(ids: pl.Series) -> tuple[_Customers, NDArray[np.int32]]:
         ids: (n,) String: the customer that each identifier stands for, null where refused. Several
             may stand for one.
     """
-    table = pl.DataFrame({"id": ids}).with_row_index("row").drop_nulls()
-    hashes = stable_hash(table["id"])
+    rows = np.flatnonzero(ids.is_not_null().to_numpy())
+    hashes = stable_hash(ids.drop_nulls())
     order = np.argsort(hashes)
-    hashes, sorted_ids = hashes[order], table["id"].gather(order)
-    first = np.ones(len(order), dtype=np.bool_)
+    hashes, rows = hashes[order], rows[order]
+    sorted_ids = ids.gather(rows)
+    first = np.ones(len(rows), dtype=np.bool_)
     # Of two identifiers with one hash both are kept, side by side: the next stage notices.
-    if len(order) > 1:
-        same = (sorted_ids == sorted_ids.shift(1)).to_numpy()
-        first[1:] = (hashes[1:] != hashes[:-1]) | ~same[1:].astype(np.bool_)
+    again = np.flatnonzero(hashes[1:] == hashes[:-1]) + 1
+    if len(again):
+        first[again] = (sorted_ids.gather(again) != sorted_ids.gather(again - 1)).to_numpy()
     index = np.full(len(ids), -1, dtype=np.int32)
-    index[table["row"].to_numpy()[order]] = np.cumsum(first) - 1
-    return _Customers(hashes[first], sorted_ids.filter(pl.Series(first))), index
+    index[rows] = np.cumsum(first) - 1
+    return _Customers(hashes[first], *to_bytes(sorted_ids.filter(pl.Series(first)))), index
 
 
 def _occurring(text: Text) -> Text:
@@ -135,9 +138,11 @@ def _occurring(text: Text) -> Text:
 
 
 def _slice(columns: _Columns, customers: _Customers, events: slice, who: slice) -> RunShard:
+    bounds = customers.bounds[who.start : who.stop + 1]
     return RunShard(
         customers.hashes[who],
-        customers.ids[who],
+        np.diff(bounds),
+        customers.content[bounds[0] : bounds[-1]],
         columns.customer[events] - np.int32(who.start),
         columns.time[events],
         {name: column[events] for name, column in columns.codes.items()},

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqmarket.data.engine.texts import from_bytes, to_bytes
-from seqmarket.data.files import write_array
+from seqmarket.data.chunk import code_type
+from seqmarket.data.files import read_array, write_array
 from seqmarket.data.shard import Shard
+from seqmarket.data.texts import from_bytes, to_bytes
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def write_shard(path: Path, shard: Shard) -> ShardSize:
         content,
         shard.offsets,
         shard.time,
-        *shard.codes.values(),
+        *map(_narrow, shard.codes.values()),
         *shard.numbers.values(),
-        *shard.static_codes.values(),
+        *map(_narrow, shard.static_codes.values()),
         *shard.static_numbers.values(),
     )
     with path.open("wb") as file:
@@ -68,18 +69,17 @@ def write_shard(path: Path, shard: Shard) -> ShardSize:
 def read_shard(path: Path, columns: ShardColumns) -> Shard:
     """Reads a shard that `write_shard` wrote."""
     with path.open("rb") as file:
-
-        def array() -> NDArray[Any]:
-            loaded: NDArray[Any] = np.load(file, allow_pickle=False)
-            return loaded
-
-        bounds, content = array(), array()
+        bounds, content = read_array(file), read_array(file)
         return Shard(
             from_bytes(bounds, content),
-            array(),
-            array(),
-            {name: array() for name in columns.codes},
-            {name: array() for name in columns.numbers},
-            {name: array() for name in columns.static_codes},
-            {name: array() for name in columns.static_numbers},
+            read_array(file),
+            read_array(file),
+            {name: read_array(file).astype(np.int32) for name in columns.codes},
+            {name: read_array(file) for name in columns.numbers},
+            {name: read_array(file).astype(np.int32) for name in columns.static_codes},
+            {name: read_array(file) for name in columns.static_numbers},
         )
+
+
+def _narrow(codes: NDArray[np.int32]) -> NDArray[Any]:
+    return codes.astype(code_type(int(codes.max(initial=0))))

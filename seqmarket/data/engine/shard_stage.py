@@ -65,7 +65,6 @@ class ShardResult:
         first_repeat: Position in the log of the first of them, where rows carry theirs.
         changed: Feature of customers -> number of customers whose events disagree about it.
         rules: What each rule of cleaning did.
-        journeys: Its profile, after cleaning.
         columns: The names of its columns.
         added: Where a log is added to, hashes of the customers with rows in the runs.
     """
@@ -76,17 +75,23 @@ class ShardResult:
     first_repeat: float | None
     changed: Mapping[str, int]
     rules: tuple[RuleCount, ...]
-    journeys: JourneyStats
     columns: ShardColumns
     added: NDArray[np.uint64]
 
 
-def arrange_shard(task: ShardTask) -> ShardResult:
+def arrange_shard(task: ShardTask) -> tuple[ShardResult, JourneyStats]:
     """Puts a shard in order, cleans it and writes it; pure but for the files it writes.
 
     Where a log is added to, only customers with new events are put in order again.
+
+    Returns:
+        What it turned out to hold, and its profile after cleaning.
     """
-    pieces = [read_run(part, to, task.numbers) for part, to in task.runs]
+    pieces = [
+        # The last entry of a recoding is that of a null.
+        read_run(part, {name: len(codes) - 1 for name, codes in to.items()}, task.numbers)
+        for part, to in task.runs
+    ]
     recodings = [recoding for _, recoding in task.runs]
     added = np.empty(0, dtype=np.uint64)
     old = None
@@ -122,18 +127,10 @@ def arrange_shard(task: ShardTask) -> ShardResult:
         tuple(shard.static_codes),
         tuple(shard.static_numbers),
     )
-    profile = JourneyStats.of(shard, task.lexicon)
-    return ShardResult(
-        arranged,
-        cleaned,
-        found.repeats,
-        found.first_repeat,
-        found.changed,
-        counts,
-        profile,
-        columns,
-        added,
+    result = ShardResult(
+        arranged, cleaned, found.repeats, found.first_repeat, found.changed, counts, columns, added
     )
+    return result, JourneyStats.of(shard, task.lexicon)
 
 
 def _with_features(shard: Shard, customers: pl.DataFrame, lexicon: Lexicon) -> Shard:

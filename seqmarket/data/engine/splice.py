@@ -13,6 +13,7 @@ from seqmarket.data.engine.arrange import Recoding, Statics
 from seqmarket.data.engine.hashing import stable_hash
 from seqmarket.data.engine.spool import RunShard
 from seqmarket.data.shard import Shard
+from seqmarket.data.texts import to_bytes
 from seqmarket.schema import EventArrays
 
 
@@ -109,9 +110,11 @@ def as_piece(shard: Shard, which: NDArray[np.bool_], statics: Statics) -> RunSha
     """
     part = shard.keep(np.repeat(which, np.diff(shard.offsets)))
     owner = part.customer
+    bounds, content = to_bytes(part.customer_id)
     return RunShard(
         hashes=stable_hash(part.customer_id),
-        customer_id=part.customer_id,
+        id_length=np.diff(bounds),
+        id_content=content,
         customer=owner.astype(np.int32),
         time=part.time,
         codes={**part.codes, **{n: part.static_codes[n][owner] for n in statics.codes}},

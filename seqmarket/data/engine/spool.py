@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from seqmarket.data.engine.texts import from_bytes, to_bytes
+from seqmarket.data.chunk import code_type
+from seqmarket.data.files import read_raw
 
 Kind = TypeVar("Kind", bound=np.generic)
 
@@ -59,7 +60,7 @@ class Run:
     customers: NDArray[np.int64]
     id_bytes: NDArray[np.int64]
     events: NDArray[np.int64]
-    texts: Mapping[str, tuple[str, ...]]
+    texts: Mapping[str, pl.Series]
     numbers: tuple[str, ...]
 
     def shard(self, index: int) -> RunSlice:
@@ -77,15 +78,17 @@ class RunShard:
 
     Attributes:
         hashes: (c,) uint64, ascending.
-        customer_id: (c,) String.
-        customer: (e,) int32 index into the two above.
+        id_length: (c,) int64 bytes of each identifier.
+        id_content: (b,) uint8 the identifiers in UTF-8, one after the other.
+        customer: (e,) int32 index into the customers.
         time: (e,) int64 microseconds.
         codes: Column -> (e,) int32 codes into the run's texts, -1 for a null.
         numbers: Column -> (e,) float64, NaN for a null.
     """
 
     hashes: NDArray[np.uint64]
-    customer_id: pl.Series
+    id_length: NDArray[np.int64]
+    id_content: NDArray[np.uint8]
     customer: NDArray[np.int32]
     time: NDArray[np.int64]
     codes: Mapping[str, NDArray[np.int32]]
@@ -95,53 +98,53 @@ class RunShard:
 def write_run(
     path: Path,
     shards: Sequence[RunShard],
-    texts: Mapping[str, tuple[str, ...]],
+    texts: Mapping[str, pl.Series],
     numbers: tuple[str, ...],
 ) -> Run:
     """Writes the shards of a chunk one after the other."""
-    start, id_bytes = np.zeros((2, len(shards)), dtype=np.int64)
+    start = np.zeros(len(shards), dtype=np.int64)
+    kind = {name: code_type(len(values)) for name, values in texts.items()}
     with path.open("wb") as file:
         for index, shard in enumerate(shards):
             start[index] = file.tell()
-            bounds, content = to_bytes(shard.customer_id)
-            id_bytes[index] = len(content)
-            columns = (shard.hashes, np.diff(bounds), content, shard.customer, shard.time)
-            for column in (*columns, *shard.codes.values(), *shard.numbers.values()):
+            codes = [code.astype(kind[name]) for name, code in shard.codes.items()]
+            ids = (shard.hashes, shard.id_length, shard.id_content)
+            for column in (*ids, shard.customer, shard.time, *codes, *shard.numbers.values()):
                 file.write(np.ascontiguousarray(column).data)
     return Run(
         path,
         start,
         np.array([len(shard.hashes) for shard in shards], dtype=np.int64),
-        id_bytes,
+        np.array([len(shard.id_content) for shard in shards], dtype=np.int64),
         np.array([len(shard.time) for shard in shards], dtype=np.int64),
         texts,
         numbers,
     )
 
 
-def read_run(part: RunSlice, texts: Iterable[str], numbers: Iterable[str]) -> RunShard:
+def read_run(part: RunSlice, texts: Mapping[str, int], numbers: Iterable[str]) -> RunShard:
     """Reads one shard of a run.
 
     Args:
         part: Where it is.
-        texts: The columns of text, in the order of the run.
+        texts: The columns of text, in the order of the run, and how many texts each has in it.
         numbers: The columns of numbers.
     """
     with part.path.open("rb") as file:
         file.seek(part.start)
-        hashes = _column(file, np.uint64, part.customers)
-        length = _column(file, np.int64, part.customers)
-        content = _column(file, np.uint8, part.id_bytes)
-        bounds = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
         return RunShard(
-            hashes,
-            from_bytes(bounds, content),
+            _column(file, np.uint64, part.customers),
+            _column(file, np.int64, part.customers),
+            _column(file, np.uint8, part.id_bytes),
             _column(file, np.int32, part.events),
             _column(file, np.int64, part.events),
-            {name: _column(file, np.int32, part.events) for name in texts},
+            {
+                name: _column(file, code_type(count), part.events).astype(np.int32)
+                for name, count in texts.items()
+            },
             {name: _column(file, np.float64, part.events) for name in numbers},
         )
 
 
 def _column(file: BinaryIO, dtype: type[Kind], count: int) -> NDArray[Kind]:
-    return np.fromfile(file, dtype=dtype, count=count)
+    return read_raw(file, dtype, count)

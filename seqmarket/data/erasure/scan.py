@@ -19,8 +19,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqmarket.data.engine.texts import from_bytes
 from seqmarket.data.erasure.needles import Needles
+from seqmarket.data.texts import from_bytes
 
 _PIECE = 16 << 20
 _IN_MEMORY = 64 << 20

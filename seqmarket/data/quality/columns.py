@@ -9,6 +9,7 @@ import numpy as np
 
 from seqmarket.data.chunk import MISSING, Chunk, Text
 from seqmarket.data.quality.merging import merge_by_key
+from seqmarket.data.texts import to_bytes
 
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 # Digits alone are how most systems number their customers, so a telephone number is only one if it
@@ -106,12 +107,19 @@ class IdentifierPatterns:
         """Counts the rows of a chunk, by its column customer_id."""
         distinct = identifiers.values
         rows = np.bincount(identifiers.code, minlength=len(distinct))
-        emails = distinct.str.contains(_EMAIL)
-        phones = distinct.str.contains(_PHONE)
+        # Most identifiers have no character that only these patterns need: one look at all bytes.
+        _, content = to_bytes(distinct)
+        held = set(np.flatnonzero(np.bincount(content, minlength=256)).tolist())
+
+        def like(pattern: str, needed: bytes) -> int:
+            if held.isdisjoint(needed):
+                return 0
+            return int(rows[distinct.str.contains(pattern).to_numpy()].sum())
+
         return cls(
             len(identifiers.code),
-            int(rows[emails.to_numpy()].sum()),
-            int(rows[phones.to_numpy()].sum()),
+            like(_EMAIL, b"@"),
+            like(_PHONE, b"+ ./-"),
             int(rows[distinct.is_in(_PLACEHOLDERS).to_numpy()].sum()),
         )
 

@@ -281,5 +281,4 @@ def _require(
 
 
 def _renamed(part: RawPart, names: dict[str, str]) -> RawPart:
-    frame = part.frame.select(pl.col(column).alias(name) for name, column in names.items())
-    return replace(part, frame=frame)
+    return part.then("select", [pl.col(column).alias(name) for name, column in names.items()])

@@ -203,7 +203,7 @@ def test_mutant_keeps_the_first_vocabulary(
     first: dict[str, SequenceSpec] = {}
 
     def fitted_once(counts: Any, *rest: Any) -> SequenceSpec:
-        cache = counts[0].sorted["value"].parents[3]
+        cache = counts.sorted["value"][0].path.parents[3]
         return first.setdefault(str(cache), fit_spec(counts, *rest))
 
     monkeypatch.setattr(store_module, "fit_spec", fitted_once)

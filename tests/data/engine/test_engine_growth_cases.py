@@ -11,6 +11,7 @@ import pytest
 
 from seqmarket.data.engine import build
 from seqmarket.data.log_settings import LogSettings
+from seqmarket.data.sealed import digest_file
 from seqmarket.data.settings import SplitSettings
 from seqmarket.data.store import SequenceStore
 
@@ -125,6 +126,14 @@ def damage(folder: Path) -> None:
     file.write_bytes(changed)
 
 
+def damage_quarantine(folder: Path) -> None:
+    (file,) = (folder / "cache" / "quarantine").glob("*.parquet")
+    assert digest_file(file).is_file()
+    changed = bytearray(file.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    file.write_bytes(changed)
+
+
 def lose_quarantine(folder: Path) -> None:
     for file in (folder / "cache" / "quarantine").iterdir():
         file.unlink()
@@ -148,6 +157,10 @@ DROP = {"validation": {"policy": "drop"}}
             {"cost": -1.0},
             {"between": lose_quarantine, "options": {"validation": {"policy": "quarantine"}}},
         ),
+        (
+            {"cost": -1.0},
+            {"between": damage_quarantine, "options": {"validation": {"policy": "quarantine"}}},
+        ),
         ({}, {"options": {"validation": {"duplicates": "error"}}}),
     ],
     ids=[
@@ -159,6 +172,7 @@ DROP = {"validation": {"policy": "drop"}}
         "other rules",
         "features that change",
         "quarantine lost",
+        "quarantine damaged",
         "repeats are to be named",
     ],
 )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from seqmarket.data import vocabulary
 from seqmarket.data.engine import arrange, build, fitting, hashing
 from seqmarket.data.engine.order import order_content
-from seqmarket.data.engine.spool import Run
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.shard import Shard
@@ -235,13 +234,9 @@ def test_five_hundred_logs(agree: Callable[..., int]) -> None:
     assert agree(500) > 250
 
 
-def by_appearance(runs: Sequence[Run], *_: Any) -> dict[str, tuple[str, ...]]:
-    """The texts of a lexicon, not sorted."""
-    texts: dict[str, dict[str, None]] = defaultdict(dict)
-    for run in runs:
-        for name, values in run.texts.items():
-            texts[name].update(dict.fromkeys(values))
-    return {name: tuple(values) for name, values in texts.items()}
+def as_in_runs(texts: Mapping[str, pl.Series], *_: Any) -> dict[str, NDArray[np.int32]]:
+    """Codes stay those of the order in which texts appear."""
+    return {name: np.array([*range(len(own)), -1], np.int32) for name, own in texts.items()}
 
 
 def as_they_come(*arguments: Any, **options: Any) -> Any:
@@ -260,7 +255,7 @@ def with_ties(shard: Shard, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
 @pytest.mark.parametrize(
     ("module", "name", "broken"),
     [
-        (build, "_lexicon", by_appearance),
+        (build, "_recoding", as_in_runs),
         (arrange, "order_content", as_they_come),
         (hashing, "_SEED", np.uint64(1)),
         (vocabulary, "signed_log1p", np.arcsinh),

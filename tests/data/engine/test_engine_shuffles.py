@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from numpy.typing import NDArray
 
+from seqmarket.data import delimited
 from seqmarket.data.engine import arrange, build, fitting, read
 from seqmarket.data.engine.order import order_content
 from seqmarket.data.engine.scatter import Scattered, scatter
-from seqmarket.data.engine.spool import Run
 from seqmarket.data.ranked import SortedPieces
 from seqmarket.data.vocabulary import fit_scaling, signed_log1p
 from seqmarket.schema import NumericFeature
@@ -34,6 +35,7 @@ def digest_of(
     assert len({tuple(row.items()) for row in rows}) < 1_900  # rows repeat others
     assert len({(row["customer_id"], row["time"]) for row in rows}) < 1_500  # or tie with them
     monkeypatch.setattr(build, "chunk_rows", lambda *_: 150)
+    monkeypatch.setattr(delimited, "_BLOCK", 4_096)
 
     def digest(shuffle: int, threads: int, shards: int) -> str:
         rng = random.Random(shuffle)
@@ -90,18 +92,15 @@ def without_order(customer: Any, time: Any, content: Any, *_: Any, **options: An
     return order_content(customer, time, {"channel": content["channel"]}, None, **options)
 
 
-def by_appearance(runs: Sequence[Run], *_: Any) -> dict[str, tuple[str, ...]]:
-    texts: dict[str, dict[str, None]] = defaultdict(dict)
-    for run in runs:
-        for name, values in run.texts.items():
-            texts[name].update(dict.fromkeys(values))
-    return {name: tuple(values) for name, values in texts.items()}
+def as_in_runs(texts: Mapping[str, pl.Series], *_: Any) -> dict[str, NDArray[np.int32]]:
+    """Codes stay those of the order in which texts appear."""
+    return {name: np.array([*range(len(own)), -1], np.int32) for name, own in texts.items()}
 
 
 def by_moments(name: str, training: SortedPieces, n_missing: int) -> NumericFeature:
     """Mean and standard deviation, from the sums of each shard."""
     fitted = fit_scaling(name, training, n_missing)
-    pieces = [signed_log1p(np.asarray(piece)) for piece in training._pieces]
+    pieces = [signed_log1p(piece.read(0, piece.count)) for piece in training._pieces]
     mean = sum(float(piece.sum()) for piece in pieces) / max(len(training), 1)
     squares = sum(float((piece**2).sum()) for piece in pieces) / max(len(training), 1)
     return replace(fitted, center=mean, scale=float(np.sqrt(squares - mean**2)) or 1.0)
@@ -112,10 +111,10 @@ def by_moments(name: str, training: SortedPieces, n_missing: int) -> NumericFeat
     [
         (arrange, "order_content", as_they_come),
         (arrange, "order_content", without_order),
-        (build, "_lexicon", by_appearance),
+        (build, "_recoding", as_in_runs),
         (fitting, "fit_scaling", by_moments),
     ],
-    ids=["no order of ties", "repeats by channel", "unsorted lexicon", "sums of floats"],
+    ids=["no order of ties", "repeats by channel", "codes of runs", "sums of floats"],
 )
 def test_mutant_has_several_digests(
     module: Any,

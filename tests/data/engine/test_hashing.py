@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmarket.data.engine.hashing import shard_of, stable_hash
-from seqmarket.data.engine.texts import from_bytes, to_bytes
+from seqmarket.data.texts import from_bytes, to_bytes
 
 _MASK = 2**64 - 1
 

@@ -76,7 +76,7 @@ def test_a_full_disk_is_told_as_it_is_by_threads(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device", "somewhere")
 
     with joined(None), pytest.raises(OSError, match="No space left") as found:
-        RayExecutor().shards(full, [1, 2], "order", [1, 1])
+        list(RayExecutor().shards(full, [1, 2], "order", [1, 1]))
     assert (found.value.errno, found.value.filename) == (28, "somewhere")
 
 

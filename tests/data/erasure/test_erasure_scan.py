@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from seqmarket.data.engine.shard_file import write_shard
-from seqmarket.data.engine.texts import to_bytes
 from seqmarket.data.erasure import scan
 from seqmarket.data.erasure.scan import scan_for
 from seqmarket.data.shard import Shard
+from seqmarket.data.texts import to_bytes
 
 WHO = "planted-0007-x"
 OTHERS = ["somebody-else", "planted-0008-x"]

@@ -19,7 +19,7 @@ def to_bytes(texts: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """
     if texts.is_empty():
         return np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.uint8)
-    array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_string())
+    array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     _, bounds, content = array.buffers()
     offsets = np.frombuffer(bounds, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(content, dtype=np.uint8)[offsets[0] : offsets[-1]]
