@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from seqmarket.errors import SeqmarketError
 
@@ -38,11 +38,9 @@ def building(path: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder
-        _write_manifest(folder)
-        with ThreadPoolExecutor(_THREADS) as threads:
-            for _ in threads.map(fsync, folder.rglob("*")):
-                pass
-        fsync(folder)
+        write_json(folder / MANIFEST, _manifest(_hashes(folder, flush=True)))
+        for entry in (folder / MANIFEST, *filter(Path.is_dir, folder.rglob("*")), folder):
+            fsync(entry)
         folder.rename(path)
         fsync(path.parent)
     finally:
@@ -144,12 +142,33 @@ def write_array(file: BinaryIO, array: NDArray[Any]) -> None:
     file.write(np.ascontiguousarray(array).data)
 
 
+def read_array(file: BinaryIO) -> NDArray[Any]:
+    """Reads an array that `write_array` wrote. Unlike `numpy.load`, it lets other threads work."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return read_raw(file, dtype, shape)
+
+
+def read_raw(file: BinaryIO, dtype: DTypeLike, shape: int | tuple[int, ...]) -> NDArray[Any]:
+    """Reads the plain bytes of an array; lets other threads work meanwhile.
+
+    Raises:
+        ValueError: The file ends before.
+    """
+    array = np.empty(shape, dtype)
+    if array.size and file.readinto(array.view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+        raise ValueError("the file ends in the middle of an array")
+    return array
+
+
 @contextmanager
 def writing_tables() -> Iterator[None]:
     """Turns what Polars says of a failed write, such as on a full disk, into an `OSError`."""
+    from polars.exceptions import ComputeError  # here, as records of runs do without Polars
+
     try:
         yield
-    except pl.exceptions.ComputeError as error:
+    except ComputeError as error:
         code = re.search(r"\(os error (\d+)\)", str(error))
         if code is None:
             raise
@@ -165,23 +184,26 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_manifest(folder: Path) -> None:
-    files = _hashes(folder)
-    write_json(folder / MANIFEST, {"files": files, "digest": digest_of(files)})
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def _manifest(files: dict[str, str]) -> dict[str, Any]:
+    return {"files": files, "digest": digest_of(files)}
+
+
+def _hashes(folder: Path, *, flush: bool = False) -> dict[str, str]:
+    """The SHA-256 of every file; flushing them keeps the disk busy beside the processor."""
     names = sorted(
         str(file.relative_to(folder))
         for file in folder.rglob("*")
         if file.is_file() and file.name != MANIFEST
     )
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return dict(
-            zip(names, threads.map(lambda name: _sha256(folder / name), names), strict=True)
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    paths = [folder / name for name in names]
+    with ThreadPoolExecutor(_THREADS) as flushing, ThreadPoolExecutor(_THREADS) as hashing:
+        flushed = flushing.map(fsync, paths if flush else [])
+        found = dict(zip(names, hashing.map(sha256_of, paths), strict=True))
+        deque(flushed, maxlen=0)  # raises where one of them failed
+    return found

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from seqmarket.data.gate.record import GateRecord
+from seqmarket.data.sealed import check_sealed, write_sealed
+from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
 from seqmarket.metrics.calibration import Calibration, calibration_from_dict
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.schema import SequenceSpec
+from seqmarket.training.changed_data import refuse_changed
 from seqmarket.training.config import ComponentConfig, RunConfig, TrainingConfig, parse_config
 from seqmarket.training.instantiate import build
 from seqmarket.training.tasks import Task, make_tasks
@@ -34,17 +39,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """`torch.save` that leaves either the whole new file or what was there before."""
+    """`torch.save` that leaves the whole new file or what was there before, and its digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with writing.open("wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        writing.replace(path)
-    finally:
-        writing.unlink(missing_ok=True)
+    write_sealed(path, partial(write_checkpoint, content))
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Writes a checkpoint in place. Its bytes do not depend on its name."""
+    with path.open("wb") as file:
+        torch.save(dict(content), file)
+
+
+def check_whole(path: Path) -> None:
+    """Refuses a checkpoint that has changed since it was written.
+
+    Raises:
+        SeqmarketError: It is not the file that was written.
+    """
+    check_sealed(path, "checkpoint", "restore it from a copy, or train again")
 
 
 def build_model(
@@ -74,6 +86,7 @@ class TrainedModel:
         tasks: Its tasks.
         calibrations: The correction of each task; empty for a checkpoint of a run's middle.
         store_fingerprint: The data it was trained on.
+        gate: What their log was admitted by; None: not recorded.
     """
 
     model: JourneyModel | None
@@ -83,19 +96,19 @@ class TrainedModel:
     tasks: Mapping[str, Task]
     calibrations: Mapping[str, Calibration]
     store_fingerprint: str
+    gate: GateRecord | None
 
 
-def provenance(
-    plain_config: Mapping[str, Any], spec: SequenceSpec, store_fingerprint: str
-) -> dict[str, Any]:
+def provenance(plain_config: Mapping[str, Any], store: SequenceStore) -> dict[str, Any]:
     """What a checkpoint carries besides its weights, as plain containers.
 
     The calibrations are those of the identity: they are fitted when the training is over.
     """
     return {
         "config": dict(plain_config),
-        "spec": spec.to_dict(),
-        "store_fingerprint": store_fingerprint,
+        "spec": store.spec.to_dict(),
+        "store_fingerprint": store.fingerprint,
+        "gate": None if store.gate is None else store.gate.to_dict(),
         "calibrations": {},
     }
 
@@ -107,7 +120,7 @@ def save_trained(path: Path, model: JourneyModel | None, facts: Mapping[str, Any
     save_atomically({"state_dict": state, _PROVENANCE: dict(facts)}, path)
 
 
-def check_resumable(path: Path, plain_config: Mapping[str, Any], store_fingerprint: str) -> None:
+def check_resumable(path: Path, plain_config: Mapping[str, Any], store: SequenceStore) -> None:
     """Makes sure that a checkpoint belongs to the run that is to go on from it.
 
     Raises:
@@ -122,13 +135,14 @@ def check_resumable(path: Path, plain_config: Mapping[str, Any], store_fingerpri
             fix="name the last.ckpt or best.ckpt beside it",
         )
     facts = content[_PROVENANCE]
-    if facts["store_fingerprint"] != store_fingerprint:
-        raise SeqmarketError(
-            "the log, or how it is split and encoded, has changed since this checkpoint was made",
-            where=f"ckpt_path={path}: made on {facts['store_fingerprint'][:12]}, "
-            f"found {store_fingerprint[:12]}",
-            fix="restore the log and its settings, or train afresh without ckpt_path",
-        )
+    refuse_changed(
+        facts["store_fingerprint"],
+        _gate(facts),
+        store,
+        where=f"ckpt_path={path}: made",
+        since="since this checkpoint was made",
+        fix="restore the log and its settings, or train afresh without ckpt_path",
+    )
     for key in ("model", "task"):
         if facts["config"][key] != plain_config[key]:
             raise SeqmarketError(
@@ -141,6 +155,7 @@ def check_resumable(path: Path, plain_config: Mapping[str, Any], store_fingerpri
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SeqmarketError("there is no checkpoint", where=str(path), fix="check the path")
+    check_whole(path)
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if not {_PROVENANCE, "state_dict"} <= set(content):
@@ -180,4 +195,10 @@ def load_trained(path: Path) -> TrainedModel:
         tasks=tasks,
         calibrations={n: calibration_from_dict(c) for n, c in facts["calibrations"].items()},
         store_fingerprint=facts["store_fingerprint"],
+        gate=_gate(facts),
     )
+
+
+def _gate(facts: Mapping[str, Any]) -> GateRecord | None:
+    plain = facts.get("gate")
+    return None if plain is None else GateRecord.from_dict(plain)

@@ -26,7 +26,7 @@ from torch import Tensor
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.errors import SeqmarketError
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.training.checkpoint import AtomicCheckpointIO, build_model
+from seqmarket.training.checkpoint import AtomicCheckpointIO, build_model, check_whole
 from seqmarket.training.config import RunConfig
 from seqmarket.training.instantiate import build
 from seqmarket.training.learner import JourneyLearner
@@ -251,6 +251,7 @@ def fit(
             where="training.optimizer",
             fix="lower training.optimizer.lr or training.gradient_clip",
         )
+    check_whole(Path(best.best_model_path))
     chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     learner.load_state_dict(chosen["state_dict"])
     return Fitted(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from seqmarket.data.erasure.tables import (
     replace_file,
     write_table,
 )
+from seqmarket.data.sealed import remove_sealed
 from seqmarket.errors import SeqmarketError
-from seqmarket.training.checkpoint import save_atomically
+from seqmarket.training.checkpoint import write_checkpoint
 
 NUMBERED = "seqmarket.customers"
 """Metadata of a Parquet file: digest of the customers that its column `customer` counts in."""
@@ -173,7 +175,7 @@ def _erase_numbered(
     counted = _counted_in(path, held, stores)
     if counted is None:
         if orphan:
-            path.unlink()
+            remove_sealed(path)
             removed.counts["tables whose store is gone"] += 1
         return
     if not counted.number:
@@ -243,7 +245,7 @@ def _erase_categories(path: Path, held: Held) -> int:
         "static_categorical": tuple(map(without, spec["static_categorical"])),
     }
     if changed:
-        save_atomically({**content, _PROVENANCE: facts}, path)
+        replace_file(path, partial(write_checkpoint, {**content, _PROVENANCE: facts}))
     return changed
 
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.encoding import encode_shard
 from seqmarket.data.event_log import EventLog
-from seqmarket.data.files import fsync
 from seqmarket.data.labels import Neighbours
+from seqmarket.data.sealed import write_sealed
 from seqmarket.data.splits import Fold, to_microseconds
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EventArrays, LabelTable, SequenceSpec
+from seqmarket.training.changed_data import refuse_changed
 from seqmarket.training.checkpoint import TrainedModel, load_trained
 from seqmarket.training.data import open_data
 from seqmarket.training.evaluation import evaluate
@@ -59,7 +60,7 @@ def evaluate_run(model_file: Path, fold: Fold, *, with_baselines: bool) -> list[
         with_baselines: Whether its baselines are fitted again and evaluated beside it.
 
     Raises:
-        SeqmarketError: If the log is not the one that the run was trained on.
+        SeqmarketError: If the log, or what is admitted of it, is not what the run was trained on.
     """
     trained = load_trained(model_file)
     config = trained.config
@@ -147,27 +148,22 @@ def _score(
 
 
 def write_scores(scores: Scores, path: Path) -> None:
-    """Writes the table as Parquet, beside and then renamed, so that no half file is left."""
+    """Writes the table as Parquet, whole or not at all, and its digest beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.writing")
-    try:
-        scores.table.write_parquet(building)
-        fsync(building)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    write_sealed(path, scores.table.write_parquet)
 
 
 def _own_data(trained: TrainedModel) -> JourneyDataModule:
     """The log of the run, as it was when the run was trained."""
     store = open_data(trained.config)
-    if store.fingerprint != trained.store_fingerprint:
-        raise SeqmarketError(
-            "the log has changed since this run was trained",
-            where=f"the run's data: trained on {trained.store_fingerprint[:12]}, "
-            f"found {store.fingerprint[:12]}",
-            fix="restore the log, or train again",
-        )
+    refuse_changed(
+        trained.store_fingerprint,
+        trained.gate,
+        store,
+        where="the run's data: trained",
+        since="since this run was trained",
+        fix="restore the log, or train again",
+    )
     return make_datamodule(trained.config, store, trained.tasks)
 
 

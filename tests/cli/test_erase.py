@@ -20,6 +20,7 @@ import torch
 from seqmarket.cli.compose import load_plain
 from seqmarket.cli.main import main
 from seqmarket.data.erasure.scan import scan_for
+from seqmarket.data.sealed import state
 from seqmarket.training.config import parse_config
 
 PLANTED = [f"planted-{number:04d}-x" for number in range(20)]
@@ -180,6 +181,7 @@ def test_the_others_keep_what_they_had(
     ids = ids_of(place.root)
     weights = torch.load(place.run_dir / "checkpoints" / "model.ckpt", weights_only=True)
     assert erase()[0] == 0
+    are_intact(place)
 
     kept = ids_of(place.root)
     assert kept == [name for name in ids if name not in PLANTED]
@@ -199,6 +201,27 @@ def test_the_others_keep_what_they_had(
         old, new = (item["seqmarket"]["spec"][name]["categories"] for item in (weights, content))
         assert len(set(new)) == len(old)
         assert all(a == b or a in THEIRS for a, b in zip(old, new, strict=True))
+
+
+def are_intact(place: SimpleNamespace) -> None:
+    """Every file has its digest: that of what is left, and of nothing before."""
+    for folder, file in (
+        (place.run_dir, "predictions.parquet"),
+        (place.run_dir / "checkpoints", "model.ckpt"),
+        (place.run_dir / "tracking" / "artifacts", "results/predictions.parquet"),
+        (place.run_dir / "tracking" / "artifacts", "checkpoints/model.ckpt"),
+        (place.root / "elsewhere", "scores.parquet"),
+    ):
+        assert state(folder / file) == "intact"
+    digests = [
+        path
+        for name in ("out", "elsewhere", "mlartifacts")
+        for path in (place.root / name).rglob("*.sha256")
+    ]
+    assert len(digests) >= 7
+    for path in digests:
+        assert state(path.with_suffix("")) == "intact"
+        assert len(path.read_text().splitlines()) == 1
 
 
 def ids_of(root: Path) -> list[str]:
@@ -327,7 +350,7 @@ KILLS = [
     "erasure.tag_run",
     "erasure.write_atomic",
     "erasure.scan_for",
-    "run_files.save_atomically",
+    "run_files.write_checkpoint",
     "run_files.write_table",
 ]
 
@@ -357,6 +380,7 @@ def test_killed_in_the_middle_it_goes_on(
             erase()
     code, out = erase()
     assert code == 0, out
+    are_intact(place)
     assert left(place, [*PLANTED, *THEIRS]) == set()
     marker = json.loads((place.run_dir / "to_be_retrained.json").read_text())
     assert (marker["customers"], marker["earlier"]) == (20, 0)
@@ -379,3 +403,65 @@ def test_what_only_the_user_can_do_is_said(
     assert code == 1
     assert "seqmarket sync" in out
     assert "s3://bucket/artifacts" in out
+
+
+def held_of(place: SimpleNamespace, customer: str) -> dict[str, Any]:
+    """What `inspect` writes."""
+    output = place.root / "held.json"
+    assert main(["inspect", "--customer", customer, "--output", str(output), *place.data]) == 0
+    found: dict[str, Any] = json.loads(output.read_text())
+    output.unlink()
+    return found
+
+
+def check_artifacts_are_shown(place: SimpleNamespace) -> None:
+    artifacts = sorted((place.root / "mlartifacts").rglob("predictions.parquet"))
+    assert artifacts
+    shown = {item["place"]: item["rows"] for item in held_of(place, PLANTED[0])["predictions"]}
+    number = ids_of(place.root).index(PLANTED[0])
+    for path in artifacts:
+        theirs = pl.read_parquet(path).filter(customer=number)
+        assert len(shown[str(path)]) == len(theirs) > 0
+
+
+def test_the_artifacts_in_mlflow_are_inspected(
+    place: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = held_of(place, PLANTED[0])
+    assert held["not_looked_at"] == []
+    models = [item["run"] for item in held["models_trained_on_them"]]
+    assert str(place.run_dir) in models
+    assert any(run.startswith(str(place.root / "mlartifacts")) for run in models)
+    check_artifacts_are_shown(place)
+    # They are there, too, when the run's own folder is not.
+    place.run_dir.rename(place.root / "elsewhere" / "run")
+    check_artifacts_are_shown(place)
+    # A mutant that looks below the run folders only.
+    monkeypatch.setattr("seqmarket.training.access.recorded_runs", lambda _: [])
+    with pytest.raises(KeyError):
+        check_artifacts_are_shown(place)
+
+
+def test_after_an_erasure_the_artifacts_show_nothing(
+    place: SimpleNamespace, erase: Callable[..., tuple[int, str]]
+) -> None:
+    assert erase()[0] == 0
+    held = held_of(place, PLANTED[0])
+    assert held["predictions"] == held["models_trained_on_them"] == []
+
+
+def test_what_cannot_be_inspected_from_here_is_said(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirrors = place.run_dir / "tracking" / "mirrors.json"
+    known = json.loads(mirrors.read_text())
+    mirrors.write_text(json.dumps({**known, "http://who:secret@127.0.0.1:9": {"run_id": "abc"}}))
+    with sqlite3.connect(place.root / "mlflow.db") as database:
+        database.execute("UPDATE runs SET artifact_uri = 's3://bucket/artifacts'")
+    server, artifacts = held_of(place, PLANTED[0])["not_looked_at"]
+    assert server == "the MLflow server at http://127.0.0.1:9"
+    assert artifacts.endswith("s3://bucket/artifacts")
+    out = capsys.readouterr().out
+    assert "not looked at, as it is not on this machine: the MLflow server" in out
+    # Of somebody whom the store is known not to hold, only the server is not known.
+    assert held_of(place, "nobody-at-all")["not_looked_at"] == [server]

@@ -17,6 +17,7 @@ from seqmarket.data.gate.gate import Gate
 from seqmarket.data.gate.reasons import REASONS
 from seqmarket.data.prepare import QUARANTINE
 from seqmarket.data.reading import collect
+from seqmarket.data.sealed import check_sealed
 from seqmarket.data.sources.protocol import EventSource
 from seqmarket.data.splits import FOLDS, to_datetime
 from seqmarket.errors import SeqmarketError
@@ -116,9 +117,18 @@ def journeys_in_stores(held: list[Held]) -> list[Table]:
 
 
 def rows_put_aside(cache_dir: Path, needles: Needles) -> list[Table]:
-    """Rows that broke a rule and hold one of their identifiers in any column."""
+    """Rows that broke a rule and hold one of their identifiers in any column.
+
+    Raises:
+        SeqmarketError: A file of them is not the one that was written.
+    """
     found = []
     for path in sorted((cache_dir / QUARANTINE).glob("*.parquet")):
+        check_sealed(
+            path,
+            "file of rows put aside",
+            f"delete it; to have it made again, delete {cache_dir} and prepare the log",
+        )
         frame = pl.read_parquet(path)
         theirs = pl.repeat(False, len(frame), eager=True)
         for column in frame:

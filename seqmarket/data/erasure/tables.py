@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from seqmarket.data.erasure.needles import ID_COLUMN, Needles
-from seqmarket.data.files import fsync
+from seqmarket.data.sealed import put_as_before, settle
 from seqmarket.errors import SeqmarketError
 
 PARQUET = (".parquet", ".pq")
@@ -17,7 +17,7 @@ _MARK = ".erasing"
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Puts a new file in the place of a file, whole or not at all.
+    """Puts a new file in the place of a file, whole or not at all, and its digest with it.
 
     Args:
         path: The file.
@@ -26,9 +26,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f".{path.name}{_MARK}")
     try:
         write(beside)
-        fsync(beside)
-        beside.replace(path)
-        fsync(path.parent)
+        put_as_before(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -37,6 +35,7 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what a killed process had written to put it in the place of a file."""
     for leftover in folder.rglob(f".*{_MARK}"):
         leftover.unlink()
+    settle(folder)
 
 
 def write_table(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None = None) -> None:

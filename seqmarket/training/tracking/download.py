@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from seqmarket.data.sealed import digest_file
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.tracking.connection import (
     is_remote,
@@ -18,7 +19,7 @@ _FIX = "name a run's folder, a checkpoint file, 'last', or set tracking.uri=..."
 
 
 def download_artifact(settings: TrackingSettings, run_id: str, artifact: str, folder: Path) -> Path:
-    """Downloads one file.
+    """Downloads one file, and its digest if it was logged with one.
 
     Args:
         settings: Where the run was recorded.
@@ -40,7 +41,13 @@ def download_artifact(settings: TrackingSettings, run_id: str, artifact: str, fo
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(MlflowClient(uri).download_artifacts(run_id, artifact, str(folder)))
+        client = MlflowClient(uri)
+        file = Path(client.download_artifacts(run_id, artifact, str(folder)))
+        digest = digest_file(PurePosixPath(artifact)).as_posix()
+        logged = client.list_artifacts(run_id, PurePosixPath(artifact).parent.as_posix())
+        if any(item.path == digest for item in logged):
+            client.download_artifacts(run_id, digest, str(folder))
+        return file
     except (MlflowException, OSError) as error:
         raise SeqmarketError(
             f"no run '{run_id}' with the artifact {artifact} ({reason(error, uri)})",

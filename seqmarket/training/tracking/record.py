@@ -8,11 +8,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
+from seqmarket.data.sealed import SUFFIX, digest_file, put_sealed
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.tracking.owner import Owner
 
@@ -34,11 +35,13 @@ def now() -> int:
 
 
 @contextmanager
-def _staged(target: Path, folder: Path) -> Iterator[Path]:
+def _staged(
+    target: Path, folder: Path, put: Callable[[Path, Path], object] = Path.replace
+) -> Iterator[Path]:
     beside = folder / f".{target.name}.{os.getpid()}.tmp"
     try:
         yield beside
-        beside.replace(target)
+        put(beside, target)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -196,7 +199,7 @@ class RunRecord:
             write_atomic(self.folder / "datasets.json", _to_json(self.datasets))
 
     def add_file(self, source: Path, folder: str = "") -> list[str]:
-        """Copies a file, or a folder with all it holds, into the artifacts.
+        """Copies a file, with its digest, or a folder with all it holds, into the artifacts.
 
         Returns:
             The names of the artifacts, relative and with forward slashes.
@@ -204,9 +207,10 @@ class RunRecord:
         if not source.is_dir():
             name = _artifact_name(PurePosixPath(folder) / source.name)
             target = self._artifact(name)
-            with _staged(target, self.folder) as beside:
+            is_sealed = digest_file(source).is_file()
+            with _staged(target, self.folder, put_sealed if is_sealed else Path.replace) as beside:
                 shutil.copyfile(source, beside)
-            return [name]
+            return [name, f"{name}{SUFFIX}"] if is_sealed else [name]
         names: list[str] = []
         for path in sorted(source.rglob("*")):
             if path.is_file():

@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from seqmarket.data.sealed import state, write_sealed
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.tracking.owner import Owner
 from seqmarket.training.tracking.record import RunRecord, write_atomic
@@ -112,6 +114,19 @@ def test_a_folder_is_copied_with_all_it_holds(record: RunRecord, tmp_path: Path)
 
     assert names == ["out/plots/a.svg", "out/plots/inner/b.svg"]
     assert list(record.artifacts()) == names
+
+
+def test_a_file_is_copied_with_its_digest(record: RunRecord, tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        write_sealed(tmp_path / "model.ckpt", partial(_write, text))
+        names = record.add_file(tmp_path / "model.ckpt", "checkpoints")
+        assert names == ["checkpoints/model.ckpt", "checkpoints/model.ckpt.sha256"]
+        assert list(record.artifacts()) == names
+        assert state(record.artifacts()[names[0]]) == "intact"
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text)
 
 
 @pytest.mark.parametrize("name", ["../escape.txt", "/etc/passwd", "a/../../b", ""])
