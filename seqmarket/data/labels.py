@@ -10,6 +10,7 @@ drawn between that event and the next.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -116,32 +117,53 @@ def label_table(near: Neighbours, split: Split, fold: Fold, rule: TaskRule) -> L
     return window_table(near, split, fold, rule)
 
 
-def window_table(near: Neighbours, split: Split, fold: Fold, rule: WindowRule) -> LabelTable:
-    """Labels of a binary task at the calendar cutoffs of a fold, by customer, then time."""
+class Asked(NamedTuple):
+    """The rows of a binary task at one cutoff.
+
+    Attributes:
+        cutoff: The prediction time, microseconds.
+        customer: (N,) indices of the customers who are asked about, ascending.
+        event: (N,) index of the newest event of each.
+        label: (N,) int64.
+    """
+
+    cutoff: int
+    customer: NDArray[np.int64]
+    event: NDArray[np.int64]
+    label: NDArray[np.int64]
+
+
+def asked_at_cutoffs(
+    near: Neighbours, split: Split, fold: Fold, rule: WindowRule
+) -> Iterator[Asked]:
+    """The rows of a binary task, one calendar cutoff of a fold after the other."""
     events = near.events
     taking_part = split.customers(fold, events.n_customers)
     active = near.last_active(rule.active_by)
-    rows: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-    for cutoff in split.cutoffs(fold, rule.window):
-        newest = newest_event(events, int(cutoff))
+    for cutoff in split.cutoffs(fold, rule.window).tolist():
+        newest = newest_event(events, cutoff)
         asked = taking_part & (newest >= 0)
         asked[asked] = active[newest[asked]] > cutoff - rule.active_within
-        customer = np.flatnonzero(asked)
-        rows.append((customer, newest[asked], np.full(len(customer), cutoff)))
-    empty = np.empty(0, dtype=np.int64)
-    customer, event, time = (
-        (np.concatenate([empty, *columns]) for columns in zip(*rows, strict=True))
-        if rows
-        else (empty, empty, empty)
-    )
-    order = np.lexsort((time, customer))
-    customer, event, time = customer[order], event[order], time[order]
-    label = _window_label(near.next_purchase[event], time, rule)
+        event = newest[asked]
+        label = _window_label(near.next_purchase[event], cutoff, rule)
+        yield Asked(cutoff, np.flatnonzero(asked), event, label)
+
+
+def window_table(near: Neighbours, split: Split, fold: Fold, rule: WindowRule) -> LabelTable:
+    """Labels of a binary task at the calendar cutoffs of a fold, by customer, then time."""
+    rows = [
+        (asked.customer, asked.event, np.full(len(asked.customer), asked.cutoff), asked.label)
+        for asked in asked_at_cutoffs(near, split, fold, rule)
+    ]
+    empty = (np.empty(0, dtype=np.int64),) * 4
+    columns = [np.concatenate(column) for column in zip(empty, *rows, strict=True)]
+    order = np.lexsort((columns[2], columns[0]))
+    customer, event, time, label = (column[order] for column in columns)
     return LabelTable(rule.task, "binary", customer, event, time, label)
 
 
 def _window_label(
-    next_purchase: NDArray[np.int64], time: NDArray[np.int64], rule: WindowRule
+    next_purchase: NDArray[np.int64], time: NDArray[np.int64] | int, rule: WindowRule
 ) -> NDArray[np.int64]:
     # `next_purchase <= time + window`, written so that NEVER cannot overflow.
     buys = next_purchase - rule.window <= time

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
 
 from seqmarket.data.engine.progress import Progress, lines
-from seqmarket.data.labels import Neighbours, label_table
 from seqmarket.data.prepare import Workshop, prepare_store
 from seqmarket.data.quality import QualityReport
 from seqmarket.data.quality.labels import label_rates
-from seqmarket.data.splits import FOLDS
 from seqmarket.data.store import SequenceStore
 from seqmarket.training.config import RunConfig
 from seqmarket.training.instantiate import build
@@ -45,13 +42,5 @@ def open_data(config: RunConfig, progress: Progress = lines) -> SequenceStore:
 
 def quality_report(config: RunConfig, store: SequenceStore) -> QualityReport:
     """What is in the store's log, with the label rates of the configured tasks."""
-    near = Neighbours(store.events)
-    rates = [
-        label_rates(
-            {fold: label_table(near, store.split, fold, rule) for fold in FOLDS},
-            store.split,
-            None if rule is None else timedelta(microseconds=rule.window),
-        )
-        for rule in task_rules(config.task).values()
-    ]
-    return replace(QualityReport.from_dict(store.report), labels=tuple(rates))
+    rates = label_rates(store.events, store.split, task_rules(config.task))
+    return replace(QualityReport.from_dict(store.report), labels=rates)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import mmap
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 
 import numpy as np
 
-from seqmarket.data.splits import Fold, Split, to_datetime
-from seqmarket.schema import LabelTable
+from seqmarket.data.labels import (
+    Neighbours,
+    TaskRule,
+    asked_at_cutoffs,
+    next_channel_table,
+)
+from seqmarket.data.splits import FOLDS, Split, to_datetime
+from seqmarket.schema import EventArrays
+
+BLOCK = 1 << 18
+"""Events of a block; what is computed of one takes some 80 bytes per event."""
 
 
 @dataclass(frozen=True)
@@ -54,32 +65,90 @@ class LabelRates:
 
 
 def label_rates(
-    tables: Mapping[Fold, LabelTable], split: Split, window: timedelta | None
-) -> LabelRates:
-    """Counts the label tables of one task.
+    events: EventArrays, split: Split, rules: Mapping[str, TaskRule], *, block: int = BLOCK
+) -> tuple[LabelRates, ...]:
+    """Counts the labels of all tasks, one block of whole customers after the other.
+
+    Memory is bounded by the block, or by the longest journey, whatever the size of the log.
 
     Args:
-        tables: The table of each fold, at calendar cutoffs if there is a window.
+        events: All events; those of a store are memory-mapped.
         split: The folds.
-        window: Length of the label window; None for a task that is not asked at cutoffs.
+        rules: How each task is labelled, by its name.
+        block: Events of a block; the counts do not depend on it.
     """
+    rows: Counter[_Place] = Counter()
+    positives: Counter[_Place] = Counter()
+    for part, of_part in customer_blocks(events, split, block):
+        near = Neighbours(part)
+        for task, rule in rules.items():
+            for fold in FOLDS:
+                if rule is None:
+                    rows[task, fold, None] += len(next_channel_table(near, of_part, fold))
+                    continue
+                for asked in asked_at_cutoffs(near, of_part, fold, rule):
+                    rows[task, fold, asked.cutoff] += len(asked.label)
+                    positives[task, fold, asked.cutoff] += int(asked.label.sum())
+        _let_go(events)
+    return tuple(_rates(task, rule, split, rows, positives) for task, rule in rules.items())
+
+
+def customer_blocks(
+    events: EventArrays, split: Split, block: int
+) -> Iterator[tuple[EventArrays, Split]]:
+    """Stretches of whole customers, in order, each as a log of its own, without a copy.
+
+    Args:
+        events: All events.
+        split: The folds; those of the customers are cut with them.
+        block: Most events of a stretch; a longer journey is a stretch alone.
+    """
+    offsets, first = events.offsets, 0
+    while first < events.n_customers:
+        fitting = int(np.searchsorted(offsets, offsets[first] + block, side="right")) - 1
+        last = max(fitting, first + 1)
+        columns = {
+            field.name: getattr(events, field.name)[
+                slice(first, last)
+                if field.name.startswith("static_")
+                else slice(offsets[first], offsets[last])
+            ]
+            for field in fields(events)
+            if field.name != "offsets"
+        }
+        part = EventArrays(offsets=offsets[first : last + 1] - offsets[first], **columns)
+        groups = split.customer_fold
+        yield part, split if groups is None else replace(split, customer_fold=groups[first:last])
+        first = last
+
+
+_Place = tuple[str, str, int | None]
+"""Task, fold and cutoff."""
+
+
+def _rates(
+    task: str, rule: TaskRule, split: Split, rows: Counter[_Place], positives: Counter[_Place]
+) -> LabelRates:
+    if rule is None:
+        return LabelRates(
+            task, tuple(LabelCount(fold, None, rows[task, fold, None], None) for fold in FOLDS), {}
+        )
     counts: list[LabelCount] = []
     censored: dict[str, tuple[datetime, ...]] = {}
-    for fold, table in tables.items():
-        if window is None:
-            positives = int(table.label.sum()) if table.kind == "binary" else None
-            counts.append(LabelCount(fold, None, len(table), positives))
-            continue
-        asked = split.cutoffs(fold, window)
+    for fold in FOLDS:
         # Cutoffs at which nobody is asked count too: that there are none is worth knowing.
-        place = np.searchsorted(asked, table.time)
-        rows = np.bincount(place, minlength=len(asked)).tolist()
-        ones = np.bincount(place[table.label == 1], minlength=len(asked)).tolist()
-        counts += [
-            LabelCount(fold, to_datetime(cutoff), n, positive)
-            for cutoff, n, positive in zip(asked.tolist(), rows, ones, strict=True)
-        ]
+        asked = split.cutoffs(fold, rule.window).tolist()
+        for cutoff in asked:
+            place = (task, fold, cutoff)
+            counts.append(LabelCount(fold, to_datetime(cutoff), rows[place], positives[place]))
         late = split.cutoffs(fold, 0)[len(asked) :]
         censored[fold] = tuple(to_datetime(cutoff) for cutoff in late.tolist())
-    task = next(iter(tables.values())).task
     return LabelRates(task, tuple(counts), censored)
+
+
+def _let_go(events: EventArrays) -> None:
+    """Gives back the pages of memory-mapped columns; the system would when memory is short."""
+    for field in fields(events):
+        pages = getattr(events, field.name).base
+        if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)

@@ -1,14 +1,29 @@
-"""Labels are counted per cutoff, and cutoffs whose window is cut off are named."""
+"""Labels are counted per cutoff, in bounded memory; censored cutoffs are named."""
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from seqmarket.data.quality.labels import LabelCount, LabelRates, label_rates
-from seqmarket.data.splits import Fold, Period, Split, to_microseconds
-from seqmarket.schema import LabelTable
+from seqmarket.data.labels import Neighbours, TaskRule, WindowRule, label_table
+from seqmarket.data.quality import labels
+from seqmarket.data.quality.labels import (
+    LabelCount,
+    LabelRates,
+    customer_blocks,
+    label_rates,
+)
+from seqmarket.data.splits import FOLDS, Period, Split, to_datetime, to_microseconds
+from seqmarket.schema import EventArrays
+
+DAY = 86_400_000_000
 
 
 def day(number: int) -> datetime:
@@ -26,40 +41,175 @@ SPLIT = Split(
         "test": Period(micro(40), micro(45)),
     },
     None,
-    warm_up=7 * 86_400_000_000,
-    cutoff_every=7 * 86_400_000_000,
+    warm_up=7 * DAY,
+    cutoff_every=7 * DAY,
 )
+PURCHASE = WindowRule("purchase", 5 * DAY, 1, 60 * DAY, "event")
+CHURN = WindowRule("churn", 3 * DAY, 0, 10 * DAY, "purchase")
+RULES: dict[str, TaskRule] = {"next_channel": None, "purchase": PURCHASE, "churn": CHURN}
 
 
-def table(rows: list[tuple[int, int]], kind: str = "binary") -> LabelTable:
-    time = np.array([micro(number) for number, _ in rows], dtype=np.int64)
-    zeros = np.zeros(len(rows), dtype=np.int64)
-    label = np.array([label for _, label in rows], dtype=np.int64)
-    return LabelTable("buy", kind, zeros, zeros, time, label)  # type: ignore[arg-type]
+def journeys(lengths: list[int], seed: int = 1) -> EventArrays:
+    """Journeys of random events in the 45 days of the split."""
+    rng = np.random.default_rng(seed)
+    offsets = np.cumsum([0, *lengths]).astype(np.int64)
+    n, c = int(offsets[-1]), len(lengths)
+    time = micro(0) + rng.integers(0, 45 * DAY, n)
+    for first, last in pairwise(offsets):
+        time[first:last].sort()
+    return EventArrays(
+        offsets=offsets,
+        time=time,
+        channel=rng.integers(1, 6, n, dtype=np.int32),
+        event_type=np.full(n, 2, dtype=np.int32),
+        purchase=rng.random(n) < 0.3,
+        value=np.ones(n, dtype=np.float32),
+        categorical=np.zeros((n, 0), dtype=np.int32),
+        features=np.zeros((n, 1), dtype=np.float32),
+        static_categorical=np.zeros((c, 0), dtype=np.int32),
+        static_features=np.zeros((c, 0), dtype=np.float32),
+    )
+
+
+def counted_whole(events: EventArrays, split: Split) -> tuple[LabelRates, ...]:
+    """The same counts by their definition: of the rows of each table, made of the whole log."""
+    near, found = Neighbours(events), []
+    for task, rule in RULES.items():
+        counts: list[LabelCount] = []
+        censored: dict[str, tuple[datetime, ...]] = {}
+        for fold in FOLDS:
+            table = label_table(near, split, fold, rule)
+            if rule is None:
+                counts.append(LabelCount(fold, None, len(table), None))
+                continue
+            asked = split.cutoffs(fold, rule.window)
+            for cutoff in asked.tolist():
+                of_cutoff = table.label[table.time == cutoff]
+                ones = int((of_cutoff == 1).sum())
+                counts.append(LabelCount(fold, to_datetime(cutoff), len(of_cutoff), ones))
+            late = split.cutoffs(fold, 0)[len(asked) :]
+            censored[fold] = tuple(map(to_datetime, late.tolist()))
+        found.append(LabelRates(task, tuple(counts), censored))
+    return tuple(found)
+
+
+LENGTHS = [1, 4, 30, 2, 2, 9, 1, 17, 5, 3]
+
+
+@pytest.fixture(params=["all in every fold", "customers in folds"])
+def split(request: pytest.FixtureRequest) -> Split:
+    if request.param == "all in every fold":
+        return SPLIT
+    folds = np.random.default_rng(3).integers(0, 3, len(LENGTHS)).astype(np.int8)
+    return replace(SPLIT, customer_fold=folds)
+
+
+def counts_do_not_depend_on_the_block(split: Split) -> None:
+    events = journeys(LENGTHS)
+    whole = counted_whole(events, split)
+    assert any(count.positives for rates in whole for count in rates.counts)
+    for block in (1, 5, 20, 1_000):  # one customer; a few; all
+        assert label_rates(events, split, RULES, block=block) == whole
+
+
+def test_blocks(split: Split) -> None:
+    counts_do_not_depend_on_the_block(split)
+
+
+def without_last(blocks: list[tuple[EventArrays, Split]]) -> list[tuple[EventArrays, Split]]:
+    return blocks[:-1]
+
+
+def folds_not_cut(blocks: list[tuple[EventArrays, Split]]) -> list[tuple[EventArrays, Split]]:
+    folds = np.concatenate([split.customer_fold for _, split in blocks])
+    return [
+        (part, replace(split, customer_fold=folds[: part.n_customers])) for part, split in blocks
+    ]
+
+
+@pytest.mark.parametrize("broken", [without_last, folds_not_cut])
+def test_mutants(
+    broken: Callable[[list[tuple[EventArrays, Split]]], list[tuple[EventArrays, Split]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mutant(
+        events: EventArrays, split: Split, block: int
+    ) -> Iterator[tuple[EventArrays, Split]]:
+        yield from broken(list(customer_blocks(events, split, block)))
+
+    monkeypatch.setattr(labels, "customer_blocks", mutant)
+    folds = np.random.default_rng(3).integers(0, 3, len(LENGTHS)).astype(np.int8)
+    with pytest.raises(AssertionError):
+        counts_do_not_depend_on_the_block(replace(SPLIT, customer_fold=folds))
+
+
+def test_blocks_hold_whole_customers() -> None:
+    parts = [part for part, _ in customer_blocks(journeys(LENGTHS), SPLIT, 20)]
+    assert [np.diff(part.offsets).tolist() for part in parts] == [
+        [1, 4],
+        [30],
+        [2, 2, 9, 1],
+        [17],
+        [5, 3],
+    ]
+
+
+def test_memory_is_that_of_a_block() -> None:
+    def peak(block: int) -> int:
+        tracemalloc.start()
+        label_rates(events, SPLIT, RULES, block=block)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    events = journeys([10] * 20_000)
+    assert peak(2_000) < peak(events.n_events) / 20
+
+
+def test_mapped_columns(tmp_path: Path) -> None:
+    plain, columns = journeys(LENGTHS), {}
+    for field in fields(plain):
+        np.save(tmp_path / field.name, getattr(plain, field.name))
+        columns[field.name] = np.load(tmp_path / f"{field.name}.npy", mmap_mode="r")
+    mapped = EventArrays(**columns)
+    assert label_rates(mapped, SPLIT, RULES, block=5) == label_rates(plain, SPLIT, RULES)
 
 
 def test_cutoffs() -> None:
-    tables: dict[Fold, LabelTable] = {
-        "train": table([(7, 1), (21, 0), (7, 0), (21, 1), (21, 1)]),
-        "validation": table([(30, 0)]),
-        "test": table([]),
-    }
-    rates = label_rates(tables, SPLIT, timedelta(days=5))
+    events = replace(
+        journeys([2, 1, 1]),
+        time=np.array([micro(1), micro(9), micro(20), micro(31)], dtype=np.int64),
+        purchase=np.array([False, True, False, True]),
+    )
+    (rates,) = label_rates(events, SPLIT, {"purchase": PURCHASE})
     assert rates.folds == ("train", "validation", "test")
     assert rates == LabelRates(
-        "buy",
+        "purchase",
         (
-            LabelCount("train", day(7), 2, 1),
-            LabelCount("train", day(14), 0, 0),
-            LabelCount("train", day(21), 3, 2),
-            LabelCount("validation", day(30), 1, 0),
+            LabelCount("train", day(7), 1, 1),
+            LabelCount("train", day(14), 1, 0),
+            LabelCount("train", day(21), 2, 0),
+            LabelCount("validation", day(30), 2, 0),
         ),
         {"train": (day(28),), "validation": (day(37),), "test": (day(40),)},
     )
 
 
+def test_a_cutoff_at_which_nobody_is_asked() -> None:
+    events = replace(journeys([1]), time=np.array([micro(15)], dtype=np.int64))
+    (rates,) = label_rates(events, SPLIT, {"purchase": PURCHASE})
+    assert rates.of("train")[0] == LabelCount("train", day(7), 0, 0)
+
+
 def test_a_task_without_cutoffs() -> None:
-    tables: dict[Fold, LabelTable] = {"train": table([(1, 4), (2, 0)], "categorical")}
-    assert label_rates(tables, SPLIT, None) == LabelRates(
-        "buy", (LabelCount("train", None, 2, None),), {}
+    events = replace(
+        journeys([3]),
+        time=np.array([micro(1), micro(2), micro(32)], dtype=np.int64),
+        channel=np.array([2, 3, 4], dtype=np.int32),
+    )
+    counts = tuple(
+        LabelCount(fold, None, n, None) for fold, n in zip(FOLDS, (1, 1, 0), strict=True)
+    )
+    assert label_rates(events, SPLIT, {"next_channel": None}) == (
+        LabelRates("next_channel", counts, {}),
     )
