@@ -79,16 +79,17 @@ def log_name(config: RunConfig) -> str:
 
 
 def under_other_keys(cache_dir: Path, config: RunConfig) -> list[str]:
-    """What is left to do about logs whose pseudonyms this command cannot make."""
-    from seqmarket.data.erasure.caches import logs, read_about
+    """What is left to do about logs and stores whose pseudonyms this command cannot make."""
+    from seqmarket.data.erasure.caches import key_id, logs, stores
     from seqmarket.data.gate.pseudonyms import Pseudonyms
 
     settings = config.data.privacy.pseudonyms
     own = Pseudonyms(settings).key_id if settings.enabled else None
-    gates = [read_about(path).get("gate") or {} for path in logs(cache_dir)]
-    found = {str(gate["pseudonyms"]["key_id"]) for gate in gates if "pseudonyms" in gate}
+    cached = (*logs(cache_dir), *stores(cache_dir))
+    found = {key for path in cached if (key := key_id(path)) is not None}
     return [
-        f"a log in the cache holds pseudonyms under the key {key}, which this command does not "
-        "have: run it again with data.privacy.pseudonyms.enabled=true and that key"
+        f"what the cache holds under the key {key} of pseudonyms, which is not this command's: "
+        "run it again with data.privacy.pseudonyms.enabled=true and that key, or delete "
+        + ", ".join(str(path) for path in cached if key_id(path) == key)
         for key in sorted(found - {own})
     ]

@@ -79,7 +79,7 @@ def _gather(config: RunConfig, customer: str, also: list[Path]) -> dict[str, Any
     from seqmarket.data.erasure.stores import hold
     from seqmarket.data.gate.gate import make_gate
     from seqmarket.data.gate.ledger import Ledger
-    from seqmarket.training.access import models, predictions
+    from seqmarket.training.access import Recorded, models, predictions
     from seqmarket.training.instantiate import build
     from seqmarket.training.run_files import Stores
 
@@ -89,6 +89,7 @@ def _gather(config: RunConfig, customer: str, also: list[Path]) -> dict[str, Any
     needles = needles_for(config, who.stored.to_list())
     source = build(config.data.source, prefix="data.")
     stores = Stores(hold(places.cache_dir, needles))
+    recorded = Recorded.of(places)
     erasures = Ledger(Path(config.data.privacy.ledger)).entries_of(who.identifiers)
     csv = getattr(source, "csv", None)
     found: dict[str, Any] = {
@@ -96,8 +97,8 @@ def _gather(config: RunConfig, customer: str, also: list[Path]) -> dict[str, Any
         "validated_logs": events_in_logs(places.cache_dir, needles),
         "encoded_stores": journeys_in_stores(list(stores.held)),
         "rows_put_aside": rows_put_aside(places.cache_dir, needles),
-        "predictions": predictions([places.output_dir, *places.also], stores, needles),
-        "models_trained_on_them": models(places.output_dir, stores),
+        "predictions": predictions([places.output_dir, *places.also], recorded, stores, needles),
+        "models_trained_on_them": models(places.output_dir, recorded, stores),
     }
     held: dict[str, Any] = {
         "asked_for": customer,
@@ -114,6 +115,7 @@ def _gather(config: RunConfig, customer: str, also: list[Path]) -> dict[str, Any
         },
         "erasures": [entry.at.isoformat(timespec="seconds") for entry in erasures],
         "anything_is_held": any(found.values()) or bool(erasures),
+        "not_looked_at": recorded.out_of_reach(stores),
     }
     for name, tables in found.items():
         held[name] = [table.to_dict() for table in tables] if name in _TABLES else tables
@@ -124,6 +126,8 @@ def _print(console: Console, held: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    for place in held["not_looked_at"]:
+        console.print(f"not looked at, as it is not on this machine: {place}", markup=False)
     if not held["anything_is_held"]:
         console.print("nothing is held about this customer, neither in the log nor in what is ours")
         return

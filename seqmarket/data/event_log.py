@@ -66,6 +66,7 @@ class EventLog:
         cleaned: Whether rules of `data.cleaning` were applied.
         report: How the log was read.
         origin: Where it came from.
+        key_id: Which key its pseudonyms are under; None: it holds identifiers.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class EventLog:
     cleaned: bool
     report: QualityReport
     origin: Origin
+    key_id: str | None = None
 
     @property
     def categorical(self) -> tuple[str, ...]:
@@ -215,6 +217,7 @@ def open_log(path: Path, *, verified: bool = False) -> EventLog:
             cleaned=about["cleaned"],
             report=report,
             origin=Origin(**{**about["origin"], "parts": tuple(about["origin"]["parts"])}),
+            key_id=about["gate"].get("key_id"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, "validated log", str(error)) from error

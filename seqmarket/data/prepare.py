@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +22,10 @@ from seqmarket.data.engine.progress import Progress, silent
 from seqmarket.data.event_log import EventLog, open_log
 from seqmarket.data.files import locked
 from seqmarket.data.gate.gate import Gate, make_gate
+from seqmarket.data.gate.record import GateRecord
 from seqmarket.data.gate.settings import Purpose
 from seqmarket.data.log_settings import LogSettings
+from seqmarket.data.quality.gate_report import GateReport
 from seqmarket.data.settings import EncodingSettings, ResourceSettings, SplitSettings
 from seqmarket.data.sources.protocol import EventSource
 from seqmarket.data.store import (
@@ -36,7 +38,7 @@ from seqmarket.data.store import (
 )
 from seqmarket.errors import SeqmarketError
 
-LOG_FORMAT = 1
+LOG_FORMAT = 2
 LOGS, STORES, QUARANTINE = "logs", "stores", "quarantine"
 """Folders of the cache."""
 
@@ -80,8 +82,8 @@ def prepare_log(
         SeqmarketError: If the log breaks a rule or cannot be read, or a cached one is damaged.
     """
     gate = _gate(source, settings, purpose)
-    with workshop.executor() as executor:
-        return _prepare_log(source, settings, workshop, gate, executor)[0]
+    log = _prepare_log(source, settings, workshop, gate, workshop.executor)[0]
+    return replace(log, report=replace(log.report, gate=GateReport.of(gate)))
 
 
 def prepare_store(
@@ -99,6 +101,19 @@ def prepare_store(
         SeqmarketError: If the log breaks a rule or cannot be read, or a cached store is damaged.
     """
     gate = _gate(source, settings, "training")
+    store = _prepare_store(source, settings, split, encoding, workshop, gate)
+    report = {**store.report, "gate": GateReport.of(gate).to_dict()}
+    return replace(store, report=report, gate=GateRecord.of(source.fingerprint(), gate))
+
+
+def _prepare_store(
+    source: EventSource,
+    settings: LogSettings,
+    split: SplitSettings,
+    encoding: EncodingSettings,
+    workshop: Workshop,
+    gate: Gate,
+) -> SequenceStore:
     key = store_key(_log_key(source, settings, gate), split, encoding)
     path = workshop.cache_dir / STORES / cache_name(source.name, key)
     if path.exists():
@@ -107,7 +122,9 @@ def prepare_store(
         if path.exists():
             return open_store(path)
         with workshop.executor() as executor:
-            event_log, growth = _prepare_log(source, settings, workshop, gate, executor)
+            event_log, growth = _prepare_log(
+                source, settings, workshop, gate, lambda: nullcontext(executor)
+            )
             older = None if growth is None else _older_store(path.parent, growth, split, encoding)
             write_store(path, event_log, split, encoding, executor, older)
     return open_store(path, verified=True)
@@ -126,7 +143,7 @@ def _prepare_log(
     settings: LogSettings,
     workshop: Workshop,
     gate: Gate,
-    executor: Executor,
+    executor: Callable[[], AbstractContextManager[Executor]],
 ) -> tuple[EventLog, _Growth | None]:
     key = _log_key(source, settings, gate)
     name = cache_name(source.name, key)
@@ -155,17 +172,17 @@ def _prepare_log(
             settings,
             gate,
             path,
-            executor=executor,
             resources=workshop.resources,
             quarantine_path=workshop.cache_dir / QUARANTINE / f"{name}.parquet",
             family=family,
             keys={"log": key, "family": family_key},
         )
-        try:
-            built = build(base=base)
-        except CannotGrowError:
-            base = None
-            built = build()
+        with executor() as running:
+            try:
+                built = build(executor=running, base=base)
+            except CannotGrowError:
+                base = None
+                built = build(executor=running)
     return open_log(path, verified=True), None if base is None else _Growth(base, built.added)
 
 
@@ -177,6 +194,7 @@ def _older_store(
         "log": growth.base.path.name,
         "split": split.model_dump(mode="json"),
         "encoding": encoding.shaping_a_store(),
+        "key_id": growth.base.key_id,
     }
     for origin in sorted(stores.glob(f"[!.]*/{ORIGIN}")):
         try:

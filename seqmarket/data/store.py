@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -27,7 +28,6 @@ from seqmarket.data.engine.fitting import TrainingCounts, count_training, fit_sp
 from seqmarket.data.engine.hashing import stable_hash
 from seqmarket.data.engine.shard_file import ShardSize
 from seqmarket.data.engine.splice import plan_splice, splice_arrays
-from seqmarket.data.engine.texts import from_bytes
 from seqmarket.data.event_log import EventLog
 from seqmarket.data.files import (
     building,
@@ -38,9 +38,11 @@ from seqmarket.data.files import (
     write_array,
     write_json,
 )
+from seqmarket.data.gate.record import GateRecord
 from seqmarket.data.quality.unseen import unseen_categories
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.splits import Split, make_split, to_microseconds
+from seqmarket.data.texts import from_bytes
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EventArrays, SequenceSpec
 
@@ -64,6 +66,7 @@ class SequenceStore:
         observed_until: Exclusive end of the observation, microseconds.
         fingerprint: SHA-256 over the encoded content.
         report: The quality report of the log, as plain containers.
+        gate: What its log was admitted by; None: it was opened by its path, which does not tell.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class SequenceStore:
     observed_until: int
     fingerprint: str
     report: dict[str, Any]
+    gate: GateRecord | None = None
 
     def customer_ids(self) -> pl.Series:
         """(C,) the customers' own identifiers, for output tables only; never logged."""
@@ -110,12 +114,17 @@ def write_store(
         scratch = folder / "scratch"
         scratch.mkdir()
         events = [size.events for size in log.sizes]
+        places = list(
+            accumulate(log.sizes, lambda at, size: at.after(size), initial=Place(0, 0, 0))
+        )
         tasks = [
-            (log, index, made.periods["train"].end, fold, scratch)
-            for index, fold in enumerate(_taking_part(log, made))
+            (log, index, made.periods["train"].end, fold, scratch, place.events)
+            for index, (fold, place) in enumerate(
+                zip(_taking_part(log, made), places, strict=False)
+            )
         ]
-        counts = run.shards(count_one, tasks, "fit", events)
-        if not any(count.events for count in counts):
+        counts = reduce(TrainingCounts.merge, run.shards(count_one, tasks, "fit", events))
+        if not counts.events:
             raise SeqmarketError(
                 f"no event lies in the training period ({made.periods['train']})",
                 where="data.split",
@@ -123,16 +132,13 @@ def write_store(
             )
         spec = fit_spec(counts, log.lexicon, log.columns, log.purchase_event_types, encoding)
         shutil.rmtree(scratch)
-        places = list(
-            accumulate(log.sizes, lambda at, size: at.after(size), initial=Place(0, 0, 0))
-        )
         files = ColumnFiles.create(folder, spec, places[-1])
         old = None if grown is None or grown.spec != spec else grown
         encodings = [
             (log, index, spec, files, place, None if old is None else old.shard(index))
             for index, place in enumerate(places[:-1])
         ]
-        run.shards(encode_one, encodings, "encode", events)
+        deque(run.shards(encode_one, encodings, "encode", events), maxlen=0)
         if made.customer_fold is not None:
             with (folder / "customer_fold.npy").open("wb") as file:
                 write_array(file, made.customer_fold)
@@ -146,6 +152,7 @@ def write_store(
             "log": log.path.name,
             "split": split.model_dump(mode="json"),
             "encoding": encoding.shaping_a_store(),
+            "key_id": log.key_id,
         }
         write_json(folder / _ABOUT, about)
         write_json(folder / ORIGIN, origin)
@@ -210,11 +217,11 @@ class GrownShard:
         return EventArrays(offsets=offsets, **columns), from_bytes(bounds - bounds[0], content)
 
 
-def count_one(task: tuple[EventLog, int, int, Any, Path]) -> TrainingCounts:
+def count_one(task: tuple[EventLog, int, int, Any, Path, int]) -> TrainingCounts:
     """What one shard holds of the training period; a pure function of its task."""
-    log, index, train_end, taking_part, folder = task
+    log, index, train_end, taking_part, folder, first_event = task
     shard = log.shard(index)
-    return count_training(shard, log.lexicon, train_end, taking_part, folder, f"{index:05d}")
+    return count_training(shard, log.lexicon, train_end, taking_part, folder, first_event)
 
 
 def encode_one(

@@ -133,7 +133,7 @@ def erase_everywhere(
     outcome.is_new = erasure.is_new
     erased = ledger.erased()
     for path in logs(places.cache_dir):
-        theirs = erase_from_log(path, needles, erased)
+        theirs = erase_from_log(path, needles, erased, customers.key_id)
         outcome.add("validated logs", customers=theirs, logs=int(theirs > 0))
     runs = _Runs(Stores(hold(places.cache_dir, needles)), needles, erasure, log_name, outcome)
     for run in find_runs(places.output_dir):
@@ -214,7 +214,7 @@ class _Runs:
         held, orphan = self._held(run.fingerprint, run.log_name, before)
         removed = self._erase("runs", run.folder, held, orphan=orphan)
         record = None if run.record is None else RunRecord(run.record)
-        sent = [] if run.record is None else _mirrors(run.record)
+        sent = [] if run.record is None else mirrors_of(run.record)
         self.mirrors |= set(sent)
         marker = mark(before, held, self.erasure, orphan=orphan)
         if marker is None:
@@ -282,7 +282,8 @@ def _from_tables(
                         rename_in_table(path, texts)
 
 
-def _mirrors(record: Path) -> list[str]:
+def mirrors_of(record: Path) -> list[str]:
+    """The addresses of MLflow that a record was sent to."""
     path = record / "mirrors.json"
     return list(json.loads(path.read_bytes())) if path.is_file() else []
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seqmarket.data.batch import collate, plan_windows
 from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.sealed import write_sealed
 from seqmarket.data.splits import to_datetime
 from seqmarket.data.store import SequenceStore
 from seqmarket.metrics.classification import binary_metrics
@@ -125,7 +126,7 @@ def _cost_metrics(facts: RunFacts) -> dict[str, float]:
 def _log_predictions(tracked: TrackedRun, facts: RunFacts) -> None:
     table = prediction_table(facts.predictions, facts.tables, facts.store.spec.channel.categories)
     path = facts.model_file.parent.parent / "predictions.parquet"
-    table.write_parquet(path)
+    write_sealed(path, table.write_parquet)
     tracked.log_artifact(path, "results")
 
 

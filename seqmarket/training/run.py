@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -74,9 +75,9 @@ def run(
     data = make_datamodule(config, store, tasks)
     _check_rows(data)
     if start.checkpoint is not None:
-        check_resumable(start.checkpoint, plain, store.fingerprint)
+        check_resumable(start.checkpoint, plain, store)
     remember(start, plain)
-    facts = provenance(plain, store.spec, store.fingerprint)
+    facts = provenance(plain, store)
     own = model_name(config.model)
     name = config.name or f"{own}-{store.name}"
     about = f"{own} on {store.name}: {', '.join(tasks)}"
@@ -88,6 +89,7 @@ def run(
             store.name, store.fingerprint, store.path.name, store.report, "training"
         )
         tracked.set_tags({"seqmarket.data_fingerprint": store.fingerprint})
+        tracked.log_text(_gate_of(store), "gate.json")
         started = time.monotonic()
         fitted = _fit_deep(config, tasks, data, start, facts, tracked)
         if fitted is not None and not fitted.is_global_zero:
@@ -164,6 +166,12 @@ def _fit_deep(
         provenance=facts,
         report=lambda metrics, epoch: tracked.log_metrics(metrics, step=epoch),
     )
+
+
+def _gate_of(store: SequenceStore) -> str:
+    """What the log was admitted by: in numbers, and what tells it from another gate."""
+    parts = {} if store.gate is None else dict(store.gate.parts)
+    return json.dumps({"told_apart_by": parts, "about": store.report.get("gate")}, indent=1)
 
 
 def _learning_history(tracked: TrackedRun) -> dict[str, list[tuple[int, float]]]:

@@ -1,18 +1,23 @@
-"""How the first stage reads a raw log, without gate, shards and files."""
+"""Small logs, and how the first stage reads one, without gate, shards and files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from seqmarket.data.chunk import Chunk
+from seqmarket.data.chunked import read_chunks
 from seqmarket.data.parsing import UTC_TIME
-from seqmarket.data.reading import RawPart, read_chunks
+from seqmarket.data.ranked import SortedPiece, SortedPieces
+from seqmarket.data.reading import RawPart
+from seqmarket.data.sources.files import FileSource
 from seqmarket.data.validation import (
     Converted,
     Converter,
@@ -20,6 +25,58 @@ from seqmarket.data.validation import (
     quarantined_rows,
     reason_text,
 )
+
+SECRET = "customer-4711"
+"""In every good row, and in no message."""
+
+CSV = """\
+customer_id,time,channel,event_type,value,cost
+007,2024-01-01T10:00:00,web,visit,,0.5
+7,2024-01-02T10:00:00,web,purchase,19.90,
+007,2024-01-03T10:00:00,mail,purchase,5,
+"""
+
+
+@pytest.fixture(scope="session")
+def raw() -> Callable[..., pl.DataFrame]:
+    """Makes a log of n good rows, as text, with some columns replaced."""
+
+    def make(n: int = 4, **columns: Sequence[object]) -> pl.DataFrame:
+        good: dict[str, Sequence[object]] = {
+            "customer_id": [SECRET] * n,
+            "time": [f"2024-01-{day + 1:02d} 10:00:00" for day in range(n)],
+            "channel": ["web"] * n,
+            "event_type": ["purchase"] * n,
+            "value": ["1.5"] * n,
+            "cost": ["0"] * n,
+        }
+        return pl.DataFrame(good | columns, strict=False)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def csv_text() -> str:
+    """A small log without a flaw."""
+    return CSV
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    """Writes a file, by default the small log."""
+
+    def write_file(path: Path, text: str = CSV) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+@pytest.fixture(scope="session")
+def source() -> Callable[..., FileSource]:
+    """The source of a path, with options."""
+    return lambda path, **options: FileSource.model_validate({"path": str(path), **options})
 
 
 class ReadRows(NamedTuple):
@@ -99,3 +156,17 @@ def _table(chunk: Chunk) -> pl.DataFrame:
     assert lengths == {len(chunk)}
     first = ("customer_id", "time", "channel", "event_type", "value", "cost")
     return pl.DataFrame(columns).select(*first, pl.exclude(first))
+
+
+@pytest.fixture
+def sorted_pieces(tmp_path: Path) -> Callable[[Sequence[NDArray[np.float64]]], SortedPieces]:
+    """Writes arrays, sorted, one behind the other into one file."""
+
+    def divided(arrays: Sequence[NDArray[np.float64]]) -> SortedPieces:
+        first = np.cumsum([0, *map(len, arrays)]).tolist()
+        pieces = zip(first, arrays, strict=False)
+        return SortedPieces(
+            [SortedPiece.write(tmp_path / "values", at, np.sort(a)) for at, a in pieces]
+        )
+
+    return divided

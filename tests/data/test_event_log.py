@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,8 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EVENT_COLUMNS
 
 PLAIN = EventSchema()
-SECRET = "customer-4711"
+
+Rows = Callable[..., pl.DataFrame]
 
 
 class InMemory:
@@ -51,20 +52,7 @@ def log_of(
     return prepare_log(source, LogSettings(validation=validation), Workshop(folder), "training")
 
 
-def raw(n: int = 4, **columns: Sequence[object]) -> pl.DataFrame:
-    """A log of n good rows, as text, with these columns replaced."""
-    good: dict[str, Sequence[object]] = {
-        "customer_id": [SECRET] * n,
-        "time": [f"2024-01-{day + 1:02d} 10:00:00" for day in range(n)],
-        "channel": ["web"] * n,
-        "event_type": ["purchase"] * n,
-        "value": ["1.5"] * n,
-        "cost": ["0"] * n,
-    }
-    return pl.DataFrame(good | columns, strict=False)
-
-
-def broken_log() -> pl.DataFrame:
+def broken_log(raw: Rows) -> pl.DataFrame:
     """Twelve rows: five break a rule, two repeat an earlier one, five are fine."""
     good = raw(5)
     repeated = good[[0, 3]]
@@ -79,8 +67,10 @@ def broken_log() -> pl.DataFrame:
 
 @pytest.mark.parametrize("policy", ["quarantine", "drop"])
 @pytest.mark.parametrize("duplicates", ["drop", "keep"])
-def test_every_row_is_accounted_for(policy: str, duplicates: str, tmp_path: Path) -> None:
-    log = log_of(broken_log(), tmp_path, policy=policy, duplicates=duplicates)
+def test_every_row_is_accounted_for(
+    raw: Rows, policy: str, duplicates: str, tmp_path: Path
+) -> None:
+    log = log_of(broken_log(raw), tmp_path, policy=policy, duplicates=duplicates)
     report = log.report
     aside = report.quarantined + report.dropped
     assert report.rows_in == 12
@@ -96,7 +86,7 @@ def test_every_row_is_accounted_for(policy: str, duplicates: str, tmp_path: Path
         assert report.quarantine_path is None
 
 
-def test_a_repeated_row_can_be_an_error(tmp_path: Path) -> None:
+def test_a_repeated_row_can_be_an_error(raw: Rows, tmp_path: Path) -> None:
     frame = pl.concat([raw(3), raw(3)[[1]]])
     with pytest.raises(SeqmarketError, match=r"repeats another one(.|\n)*row [24]"):
         log_of(frame, tmp_path, duplicates="error")
@@ -105,13 +95,13 @@ def test_a_repeated_row_can_be_an_error(tmp_path: Path) -> None:
     assert log.report.kept == 4
 
 
-@pytest.mark.parametrize("frame", [raw(0), raw(2, customer_id=[None, ""])])
-def test_an_empty_log_is_an_error(frame: pl.DataFrame, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ids", [[], [None, ""]])
+def test_an_empty_log_is_an_error(raw: Rows, ids: list[str | None], tmp_path: Path) -> None:
     with pytest.raises(SeqmarketError, match="the log holds no event"):
-        log_of(frame, tmp_path, policy="drop")
+        log_of(raw(len(ids), customer_id=ids), tmp_path, policy="drop")
 
 
-def shuffled_ties(n: int = 2_000) -> pl.DataFrame:
+def shuffled_ties(raw: Rows, n: int = 2_000) -> pl.DataFrame:
     """Events of three customers at five moments; `page` tells their position."""
     return raw(
         n,
@@ -127,17 +117,17 @@ def pages(log: EventLog) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("ties", ["content", "position"])
-def test_what_orders_ties(ties: Literal["content", "position"], tmp_path: Path) -> None:
+def test_what_orders_ties(raw: Rows, ties: Literal["content", "position"], tmp_path: Path) -> None:
     schema = EventSchema(categorical=("page",))
-    found = pages(log_of(shuffled_ties(), tmp_path, schema, ties=ties))
+    found = pages(log_of(shuffled_ties(raw), tmp_path, schema, ties=ties))
     number = (lambda page: page) if ties == "content" else int
     assert found == sorted(found, key=lambda row: (*row[:2], number(row[2])))
-    backwards = pages(log_of(shuffled_ties().reverse(), tmp_path / "other", schema, ties=ties))
+    backwards = pages(log_of(shuffled_ties(raw).reverse(), tmp_path / "other", schema, ties=ties))
     assert (backwards == found) == (ties == "content")
 
 
-def test_a_declared_order_decides_before_content(tmp_path: Path) -> None:
-    frame = shuffled_ties().with_columns(order=-pl.col("page").cast(pl.Int64))
+def test_a_declared_order_decides_before_content(raw: Rows, tmp_path: Path) -> None:
+    frame = shuffled_ties(raw).with_columns(order=-pl.col("page").cast(pl.Int64))
     schema = EventSchema(categorical=("page",), order=True)
     log = log_of(frame, tmp_path, schema)
     found = pages(log)
@@ -145,7 +135,7 @@ def test_a_declared_order_decides_before_content(tmp_path: Path) -> None:
     assert log.numeric == ()
 
 
-def test_static_features_are_those_of_the_first_event(tmp_path: Path) -> None:
+def test_static_features_are_those_of_the_first_event(raw: Rows, tmp_path: Path) -> None:
     frame = raw(
         customer_id=["a", "b", "a", "b"],
         time=["2024-01-02", "2024-01-01", "2024-01-01", "2024-01-02"],
@@ -160,7 +150,7 @@ def test_static_features_are_those_of_the_first_event(tmp_path: Path) -> None:
     assert any("'plan'" in w and "changes for <10 customers" in w for w in log.report.warnings)
 
 
-def test_a_table_of_customers_is_cut_to_the_log(tmp_path: Path) -> None:
+def test_a_table_of_customers_is_cut_to_the_log(raw: Rows, tmp_path: Path) -> None:
     customers = pl.DataFrame({"customer_id": ["z", "b"], "plan": ["p", "q"]})
     frame = raw(customer_id=["b", "a", "b", "a"])
     log = log_of(frame, tmp_path, EventSchema(static_categorical=("plan",)), customers=customers)
@@ -168,7 +158,7 @@ def test_a_table_of_customers_is_cut_to_the_log(tmp_path: Path) -> None:
     assert sorted(log.static.collect().rows()) == [("a", None), ("b", "q")]
 
 
-def test_the_end_of_the_observation(tmp_path: Path) -> None:
+def test_the_end_of_the_observation(raw: Rows, tmp_path: Path) -> None:
     last = datetime(2024, 1, 4, 10, tzinfo=UTC)
     assert log_of(raw(), tmp_path).observed_until == last + timedelta(microseconds=1)
     later = last + timedelta(days=3)

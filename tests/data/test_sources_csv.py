@@ -16,24 +16,19 @@ from seqmarket.errors import SeqmarketError
 
 Read = Callable[..., Any]
 
-CSV = """\
-customer_id,time,channel,event_type,value,cost
-007,2024-01-01T10:00:00,web,visit,,0.5
-7,2024-01-02T10:00:00,web,purchase,19.90,
-007,2024-01-03T10:00:00,mail,purchase,5,
-"""
+Write = Callable[..., Path]
+Source = Callable[..., FileSource]
 
-
-RAGGED = CSV + "secret,2024-01-04,web,purchase,1,2,3\nd,2024-01-05,web,visit,1\n"
 FEW = {"columns": {"channel": None, "event_type": "event_type"}}
 
 
-def source(path: Path, **options: object) -> FileSource:
-    return FileSource.model_validate({"path": str(path), **options})
+@pytest.fixture
+def ragged(csv_text: str) -> str:
+    return csv_text + "secret,2024-01-04,web,purchase,1,2,3\nd,2024-01-05,web,visit,1\n"
 
 
 @pytest.fixture
-def read(read_rows: Read) -> Read:
+def read(source: Source, read_rows: Read) -> Read:
     def read_file(path: Path, policy: str = "error", chunk_rows: int = 2, **options: object) -> Any:
         log = source(path, **options).open()
         now = datetime.now(UTC)
@@ -43,17 +38,11 @@ def read(read_rows: Read) -> Read:
     return read_file
 
 
-def write(path: Path, text: str = CSV) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 @pytest.mark.parametrize("columns", ["all", "few"])
 def test_a_row_has_as_many_fields_as_the_header_whatever_is_read(
-    columns: str, read: Read, tmp_path: Path
+    ragged: str, write: Write, columns: str, read: Read, tmp_path: Path
 ) -> None:
-    text = RAGGED if columns == "all" else RAGGED.replace("value,cost", "price,fee")
+    text = ragged if columns == "all" else ragged.replace("value,cost", "price,fee")
     path = write(tmp_path / "a.csv", text)
     with pytest.raises(SeqmarketError, match="a row has more fields than the header") as caught:
         read(path, **({} if columns == "all" else FEW))
@@ -63,8 +52,10 @@ def test_a_row_has_as_many_fields_as_the_header_whatever_is_read(
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 7, 100])
-def test_ragged_rows_are_accounted_for(chunk_rows: int, read: Read, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", RAGGED + CSV.splitlines()[1] + "\ne,never,web,visit,,\n")
+def test_ragged_rows_are_accounted_for(
+    csv_text: str, ragged: str, write: Write, chunk_rows: int, read: Read, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.csv", ragged + csv_text.splitlines()[1] + "\ne,never,web,visit,,\n")
     found = read(path, "quarantine", chunk_rows)
     assert len(found.frame) == 4
     assert Counter(reason for *_, reason in found.broken) == {
@@ -79,9 +70,9 @@ def test_ragged_rows_are_accounted_for(chunk_rows: int, read: Read, tmp_path: Pa
 @pytest.mark.parametrize("columns", ["all", "few"])
 @pytest.mark.parametrize("policy", ["error", "quarantine"])
 def test_stray_quotation_marks_join_no_lines(
-    columns: str, policy: str, read: Read, tmp_path: Path
+    csv_text: str, write: Write, columns: str, policy: str, read: Read, tmp_path: Path
 ) -> None:
-    stray = CSV + 'secret,2024-01-04,web,visit,,5"\nsecret,2024-01-05,web,visit,,7"\n'
+    stray = csv_text + 'secret,2024-01-04,web,visit,,5"\nsecret,2024-01-05,web,visit,,7"\n'
     path = write(tmp_path / "a.csv", stray if columns == "all" else stray.replace("cost", "size"))
     with pytest.raises(SeqmarketError, match="quotation mark") as caught:
         read(path, policy)
@@ -89,7 +80,7 @@ def test_stray_quotation_marks_join_no_lines(
     assert "secret" not in str(caught.value)
 
 
-def test_ragged_rows_of_customers_are_found(read: Read, tmp_path: Path) -> None:
+def test_ragged_rows_of_customers_are_found(write: Write, read: Read, tmp_path: Path) -> None:
     customers = write(tmp_path / "c.csv", "customer_id,plan\n7,gold\n007,tin,old\n")
     with pytest.raises(SeqmarketError, match=r"more fields than the header(.|\n)*c\.csv, line 3"):
         read(
@@ -99,11 +90,13 @@ def test_ragged_rows_of_customers_are_found(read: Read, tmp_path: Path) -> None:
         )
 
 
-def test_a_header_names_a_column_once(read: Read, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", CSV.replace("value,cost", "page,page"))
+def test_a_header_names_a_column_once(
+    csv_text: str, write: Write, read: Read, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.csv", csv_text.replace("value,cost", "page,page"))
     with pytest.raises(SeqmarketError, match="names the column 'page' 2 times"):
         read(path)
-    unnamed = CSV.replace("value,cost", ",")  # as spreadsheets leave behind
+    unnamed = csv_text.replace("value,cost", ",")  # as spreadsheets leave behind
     assert len(read(write(path, unnamed)).frame) == 3
 
 
@@ -112,9 +105,9 @@ def test_a_header_names_a_column_once(read: Read, tmp_path: Path) -> None:
     [(";", 'data.csv.separator=";"'), ("\t", "data.csv.separator=tab")],
 )
 def test_another_separator_is_suggested(
-    separator: str, fix: str, read: Read, tmp_path: Path
+    csv_text: str, write: Write, separator: str, fix: str, read: Read, tmp_path: Path
 ) -> None:
-    path = write(tmp_path / "a.csv", CSV.replace(",", separator))
+    path = write(tmp_path / "a.csv", csv_text.replace(",", separator))
     with pytest.raises(SeqmarketError, match="names none of the columns") as caught:
         read(path)
     assert fix in str(caught.value.fix)
@@ -123,9 +116,11 @@ def test_another_separator_is_suggested(
 
 
 @pytest.mark.parametrize("bad", ["channel", "web"])
-def test_another_encoding_is_named_with_its_line(bad: str, read: Read, tmp_path: Path) -> None:
+def test_another_encoding_is_named_with_its_line(
+    csv_text: str, bad: str, read: Read, tmp_path: Path
+) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(CSV.replace(bad, "Stra\N{LATIN SMALL LETTER SHARP S}e").encode("latin-1"))
+    path.write_bytes(csv_text.replace(bad, "Stra\N{LATIN SMALL LETTER SHARP S}e").encode("latin-1"))
     with pytest.raises(SeqmarketError, match="bytes that are not UTF-8") as caught:
         read(path)
     assert caught.value.where == f"{path}, " + ("the header" if bad == "channel" else "line 2")
@@ -135,9 +130,11 @@ def test_another_encoding_is_named_with_its_line(bad: str, read: Read, tmp_path:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
-def test_utf_16_is_to_be_converted(encoding: str, read: Read, tmp_path: Path) -> None:
+def test_utf_16_is_to_be_converted(
+    csv_text: str, encoding: str, read: Read, tmp_path: Path
+) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(CSV.encode(encoding))
+    path.write_bytes(csv_text.encode(encoding))
     with pytest.raises(SeqmarketError, match="looks like UTF-16") as caught:
         read(path)
     assert "iconv" in str(caught.value.fix)

@@ -14,23 +14,13 @@ from seqmarket.data.sources.files import FileSource
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import EVENT_COLUMNS
 
-CSV = """\
-customer_id,time,channel,event_type,value,cost
-007,2024-01-01T10:00:00,web,visit,,0.5
-7,2024-01-02T10:00:00,web,purchase,19.90,
-007,2024-01-03T10:00:00,mail,purchase,5,
-"""
-
-
 Read = Callable[..., EventLog]
-
-
-def source(path: Path, **options: object) -> FileSource:
-    return FileSource.model_validate({"path": str(path), **options})
+Write = Callable[..., Path]
+Source = Callable[..., FileSource]
 
 
 @pytest.fixture
-def read(read_log: Read) -> Read:
+def read(source: Source, read_log: Read) -> Read:
     def read_file(path: Path, policy: str = "error", **options: object) -> EventLog:
         return read_log(source(path, **options), validation={"policy": policy})
 
@@ -40,12 +30,6 @@ def read(read_log: Read) -> Read:
 def table(log: EventLog) -> pl.DataFrame:
     """The events by customer and time, in the log's own order where both are the same."""
     return log.frame.collect().sort("customer_id", "time", maintain_order=True)
-
-
-def write(path: Path, text: str = CSV) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def typed(n: int = 3, start: int = 1) -> pl.DataFrame:
@@ -59,7 +43,7 @@ def typed(n: int = 3, start: int = 1) -> pl.DataFrame:
     )
 
 
-def test_csv(read: Read, tmp_path: Path) -> None:
+def test_csv(write: Write, read: Read, tmp_path: Path) -> None:
     log = read(write(tmp_path / "a.csv"))
     events = table(log)
     assert events.columns == list(EVENT_COLUMNS)
@@ -69,7 +53,7 @@ def test_csv(read: Read, tmp_path: Path) -> None:
     assert events["time"][0] == datetime(2024, 1, 1, 10, tzinfo=UTC)
 
 
-def test_a_missing_id_on_line_7_is_found_there(read: Read, tmp_path: Path) -> None:
+def test_a_missing_id_on_line_7_is_found_there(write: Write, read: Read, tmp_path: Path) -> None:
     lines = ["uid,time,channel,event_type"]
     lines += [f"secret{i},2024-01-0{i},web,purchase" for i in range(1, 9)]
     lines[6] = ",2024-01-06,web,purchase"
@@ -107,8 +91,10 @@ def test_rows_of_parquet_are_counted_from_1(read: Read, tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_byte_order_mark_is_no_part_of_a_name(read: Read, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "\ufeff" + CSV)
+def test_a_byte_order_mark_is_no_part_of_a_name(
+    csv_text: str, write: Write, read: Read, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.csv", "\ufeff" + csv_text)
     assert read(path).report.kept == 3
 
 
@@ -136,7 +122,7 @@ def test_all_formats_give_the_same_log(
         read(tmp_path / "a.data")
 
 
-def test_a_glob_is_read_in_order_of_names(read: Read, tmp_path: Path) -> None:
+def test_a_glob_is_read_in_order_of_names(write: Write, read: Read, tmp_path: Path) -> None:
     same_time = "customer_id,time,channel,event_type\na,2024-01-01,{},purchase\n"
     for name, channel in (("2", "x"), ("10", "z"), ("1", "y")):
         write(tmp_path / f"part-{name}.csv", same_time.format(channel))
@@ -148,7 +134,9 @@ def test_a_glob_is_read_in_order_of_names(read: Read, tmp_path: Path) -> None:
         read(tmp_path / "part-*.csv")
 
 
-def test_a_declared_column_orders_events_of_the_same_time(read: Read, tmp_path: Path) -> None:
+def test_a_declared_column_orders_events_of_the_same_time(
+    write: Write, read: Read, tmp_path: Path
+) -> None:
     text = "customer_id,time,channel,event_type,nr\n"
     for channel, nr in (("x", 10), ("y", 9), ("z", 1)):
         text += f"a,2024-01-01,{channel},visit,{nr}\n"
@@ -160,9 +148,11 @@ def test_a_declared_column_orders_events_of_the_same_time(read: Read, tmp_path: 
 
 
 @pytest.mark.parametrize("policy", ["quarantine", "drop"])
-def test_every_row_is_accounted_for(policy: str, read: Read, tmp_path: Path) -> None:
+def test_every_row_is_accounted_for(
+    csv_text: str, write: Write, policy: str, read: Read, tmp_path: Path
+) -> None:
     broken = "secret,2024-01-04,web,purchase,1,2,3\nd,2024-01-05,web,visit,1\ne,never,web,visit,,\n"
-    path = write(tmp_path / "a.csv", CSV + broken + CSV.splitlines()[1] + "\n")
+    path = write(tmp_path / "a.csv", csv_text + broken + csv_text.splitlines()[1] + "\n")
     report = read(path, policy=policy).report
     assert report.reasons == {
         "a row has more fields than the header": 1,
@@ -186,7 +176,7 @@ def test_times_mixed_over_files_are_found(read: Read, tmp_path: Path) -> None:
         read(tmp_path / "*.parquet")
 
 
-def test_a_partitioned_folder(read: Read, tmp_path: Path) -> None:
+def test_a_partitioned_folder(write: Write, read: Read, tmp_path: Path) -> None:
     root = tmp_path / "log"
     for shop, day in (("007", 1), ("a%20b", 2), ("__HIVE_DEFAULT_PARTITION__", 3)):
         folder = root / f"shop={shop}"
@@ -199,7 +189,7 @@ def test_a_partitioned_folder(read: Read, tmp_path: Path) -> None:
     assert log.frame.collect()["shop"].to_list() == ["007", "a b", None]
 
 
-def test_columns_can_have_any_name(read: Read, tmp_path: Path) -> None:
+def test_columns_can_have_any_name(write: Write, read: Read, tmp_path: Path) -> None:
     text = "uid;when;kind;paid;page\nx;05.01.2024 11:00;purchase;3;home\n"
     log = read(
         write(tmp_path / "a.csv", text),
@@ -241,7 +231,7 @@ def test_a_column_timestamp_is_the_time(read: Read, tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_column_is_named_with_its_key(
-    options: dict[str, object], key: str, read: Read, tmp_path: Path
+    write: Write, options: dict[str, object], key: str, read: Read, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.csv")
     with pytest.raises(SeqmarketError, match="there is no column") as caught:
@@ -250,7 +240,7 @@ def test_an_unknown_column_is_named_with_its_key(
     assert "did you mean 'customer_id'?" in str(caught.value) or "known: " in str(caught.value)
 
 
-def test_a_file_without_a_header_shows_nothing(read: Read, tmp_path: Path) -> None:
+def test_a_file_without_a_header_shows_nothing(write: Write, read: Read, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "secret,2024-01-01,web,purchase\n")
     with pytest.raises(SeqmarketError, match="names none of the columns") as caught:
         read(path)
@@ -258,13 +248,15 @@ def test_a_file_without_a_header_shows_nothing(read: Read, tmp_path: Path) -> No
     assert "secret" not in str(caught.value)
 
 
-def test_an_event_needs_a_channel_or_a_type(read: Read, tmp_path: Path) -> None:
+def test_an_event_needs_a_channel_or_a_type(write: Write, read: Read, tmp_path: Path) -> None:
     with pytest.raises(SeqmarketError, match="needs a channel or an event type"):
         read(write(tmp_path / "a.csv"), columns={"channel": None, "event_type": None})
 
 
 @pytest.mark.parametrize("path", ["missing.csv", "missing/*.parquet", "", "empty"])
-def test_a_missing_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file(
+    write: Write, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     write(tmp_path / "empty" / "notes.md", "no data")
@@ -278,7 +270,7 @@ def test_a_missing_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         missing.open()
 
 
-def test_a_check_reads_no_content(tmp_path: Path) -> None:
+def test_a_check_reads_no_content(source: Source, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(b"no such format")
     source(path).check()
@@ -298,7 +290,7 @@ def test_a_damaged_file_is_named(name: str, content: bytes, read: Read, tmp_path
     assert "secret" not in caught.value.what
 
 
-def test_customers_of_their_own_file(read: Read, tmp_path: Path) -> None:
+def test_customers_of_their_own_file(write: Write, read: Read, tmp_path: Path) -> None:
     events = write(tmp_path / "a.csv")
     customers = write(tmp_path / "c.csv", "id,plan,age\n007,gold,41\nother,tin,\n")
     options = {
@@ -322,30 +314,34 @@ def test_customers_of_their_own_file(read: Read, tmp_path: Path) -> None:
         read(events, **options)
 
 
-def test_words_for_missing_values(read: Read, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", CSV.replace("19.90", "n/a"))
+def test_words_for_missing_values(csv_text: str, write: Write, read: Read, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", csv_text.replace("19.90", "n/a"))
     with pytest.raises(SeqmarketError, match="'value' is not a number"):
         read(path)
     log = read(path, csv={"null_values": ["n/a"]})
     assert log.frame.collect()["value"].null_count() == 2
 
 
-def test_the_fingerprint_is_of_content_and_options(read: Read, tmp_path: Path) -> None:
+def test_the_fingerprint_is_of_content_and_options(
+    csv_text: str, source: Source, write: Write, read: Read, tmp_path: Path
+) -> None:
     path = write(tmp_path / "a.csv")
     first = source(path).fingerprint()
     assert read(path).fingerprint == first
     moved = write(tmp_path / "elsewhere" / "b.csv")
     assert source(moved, name="other").fingerprint() == first
     assert source(path, time_zone="Europe/Berlin").fingerprint() != first
-    write(path, CSV.replace("19.90", "19.91"))
+    write(path, csv_text.replace("19.90", "19.91"))
     assert source(path).fingerprint() != first
     with_customers = source(moved, customers_path=str(path)).fingerprint()
-    write(path, CSV.replace("19.90", "19.92"))
+    write(path, csv_text.replace("19.90", "19.92"))
     assert source(moved, customers_path=str(path)).fingerprint() not in (first, with_customers)
 
 
-def test_files_count_by_content_unless_their_order_means_something(tmp_path: Path) -> None:
-    texts = [CSV, CSV.replace("web", "shop"), CSV.replace("web", "mail")]
+def test_files_count_by_content_unless_their_order_means_something(
+    csv_text: str, source: Source, write: Write, tmp_path: Path
+) -> None:
+    texts = [csv_text, csv_text.replace("web", "shop"), csv_text.replace("web", "mail")]
 
     def fingerprints(folder: str, texts: list[str]) -> tuple[str, str, str | None]:
         for number, text in enumerate(texts):

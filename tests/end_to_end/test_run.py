@@ -187,7 +187,7 @@ def test_a_run_does_not_go_on_with_another_log_model_or_file(
     runner("a")
     last = tmp_path / "a" / "checkpoints" / "last.ckpt"
     more = "training.max_epochs=5"
-    with pytest.raises(SeqmarketError, match="log, or how it is split"):
+    with pytest.raises(SeqmarketError, match="the log has changed since this checkpoint"):
         runner("b", f"ckpt_path={last}", "data.seed=9", more)
     with pytest.raises(SeqmarketError, match="another model"):
         runner("c", f"ckpt_path={last}", "model=lstm", more, drop=["model"])

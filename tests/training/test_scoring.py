@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from polars.testing import assert_frame_equal
 
 from seqmarket.data.event_log import EventLog
+from seqmarket.data.sealed import digest_file
 from seqmarket.data.shard import Shard
 from seqmarket.data.splits import to_microseconds
 from seqmarket.errors import SeqmarketError
@@ -295,4 +296,4 @@ def test_scores_are_read_back_as_they_were(scores: Scores, tmp_path: Path) -> No
     path = tmp_path / "new" / "scores.parquet"
     write_scores(scores, path)
     assert_frame_equal(pl.read_parquet(path), scores.table, check_exact=True)
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path, digest_file(path)]

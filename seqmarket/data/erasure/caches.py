@@ -102,6 +102,13 @@ def log_of(cache_dir: Path, store: Path) -> Path | None:
     return None
 
 
+def key_id(path: Path) -> str | None:
+    """Which key the pseudonyms of a log or store are under; None: it holds identifiers."""
+    about = read_about(path).get("gate") or read_origin(path)
+    found: str | None = about.get("key_id")
+    return found
+
+
 def stores(cache_dir: Path) -> list[Path]:
     """The stores of a cache."""
     return folders(cache_dir, STORES)

@@ -21,12 +21,14 @@ class Customers:
         customer_id: (m,) String, sorted: the customers that the given identifiers stand for.
         identifiers: (n,) String, sorted: every identifier of each of them, in the user's files.
         stored: (k,) String, sorted: the same, and their pseudonyms under the present key.
+        key_id: Which key that is; None: there are no pseudonyms.
     """
 
     number: int
     customer_id: pl.Series = field(repr=False)
     identifiers: pl.Series = field(repr=False)
     stored: pl.Series = field(repr=False)
+    key_id: str | None = None
 
 
 def who_is_meant(ids: Sequence[str], gate: Gate) -> Customers:
@@ -48,10 +50,10 @@ def who_is_meant(ids: Sequence[str], gate: Gate) -> Customers:
         theirs = gate.identity.customer.is_in(customers.implode()).fill_null(value=False)
         mapped = gate.identity.identifier.filter(theirs)
     identifiers = _union(asked, customers, mapped)
-    stored = identifiers
-    if gate.pseudonyms is not None:
-        stored = _union(identifiers, gate.pseudonyms.of(identifiers))
-    return Customers(len(customers), customers, identifiers, stored)
+    if gate.pseudonyms is None:
+        return Customers(len(customers), customers, identifiers, identifiers)
+    stored = _union(identifiers, gate.pseudonyms.of(identifiers))
+    return Customers(len(customers), customers, identifiers, stored, gate.pseudonyms.key_id)
 
 
 def read_ids(path: Path) -> list[str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seqmarket.data.engine.arrange import Recoding
 from seqmarket.data.engine.shard_file import ShardSize, read_shard, write_shard
 from seqmarket.data.engine.splice import recode_shard
-from seqmarket.data.erasure.caches import holding, new_keys, read_about
+from seqmarket.data.erasure.caches import holding, key_id, new_keys, read_about
 from seqmarket.data.erasure.needles import Needles
 from seqmarket.data.event_log import (
     ABOUT,
@@ -43,17 +43,23 @@ from seqmarket.data.splits import to_datetime
 from seqmarket.errors import SeqmarketError
 
 
-def erase_from_log(path: Path, needles: Needles, erased: Erased | None) -> int:
+def erase_from_log(
+    path: Path, needles: Needles, erased: Erased | None, known_key: str | None = None
+) -> int:
     """Makes a log anew without some customers, where it will be found; the old one is removed.
 
     Texts that only they had leave the lexicon, so codes shift; the profile in the report is that
     of the others. A log that cannot be made anew is removed: it is damaged, holds nobody else, or
     does not say what it is found by. Killed at any moment, it can be called again.
 
+    Whether a log under another key holds them is not known: it is left as it is, under a name that
+    no gate that knows of the erasure finds.
+
     Args:
         path: Its folder.
         needles: The names under which the customers may be stored.
         erased: Everyone whose data were erased.
+        known_key: Id of the key of the pseudonyms among the names; None: there are none.
 
     Returns:
         Number of customers that were removed from it.
@@ -65,6 +71,8 @@ def erase_from_log(path: Path, needles: Needles, erased: Erased | None) -> int:
         return 0
     shards = [log.arranged(index).customer_id for index in range(len(log.sizes))]
     theirs = sum(int(needles.are(ids).sum()) for ids in shards)
+    if not theirs and key_id(path) not in (None, known_key):
+        return 0
     about = read_about(path)
     keys = new_keys(about, path.name, erased)
     if keys is None or (theirs and keys.name == path.name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from seqmarket.data.reading import CsvSettings
 from seqmarket.errors import SeqmarketError
 
 _REVISION = 1
+_DIGITS = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RAW, _OTHER = "__raw", "__other"
 
@@ -156,7 +157,31 @@ class Gate:
         that is not asked for, change nothing. The key is in it by its id only. Behind a full stop
         there may be the digest of the erasures: see `with_erasures`.
         """
-        found: dict[str, Any] = {"revision": _REVISION, "oldest": self.oldest}
+        rules = {"revision": _REVISION, "oldest": self.oldest, **self._rules()}
+        digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+        return with_erasures(digest, self.erased)
+
+    def parts(self) -> dict[str, str]:
+        """Part of the gate that is on -> what tells it from another one, in few characters.
+
+        Digests of `identity`, `consent` and `ledger`, which are equal where `fingerprint` makes no
+        difference; the id of the key of `pseudonyms`; the moment that `retention` begins at.
+        """
+        found = {
+            part: rule
+            if isinstance(rule, str)
+            else hashlib.sha256(json.dumps(rule).encode()).hexdigest()[:_DIGITS]
+            for part, rule in self._rules().items()
+        }
+        if self.oldest is not None:
+            moment = _EPOCH + timedelta(microseconds=self.oldest)
+            found["retention"] = moment.isoformat(timespec="seconds")
+        if self.erased is not None:
+            found["ledger"] = self.erased.digest()[:_DIGITS]
+        return found
+
+    def _rules(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         if self.identity is not None:
             found["identity"] = [
                 digest_text(self.identity.identifier),
@@ -169,32 +194,8 @@ class Gate:
                 hashlib.sha256(self.consent.reason.tobytes()).hexdigest(),
             ]
         if self.pseudonyms is not None:
-            found["key_id"] = self.pseudonyms.key_id
-        digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
-        return with_erasures(digest, self.erased)
-
-    def describe(self) -> dict[str, Any]:
-        """What a run records about its gate: numbers and moments, no identifier, no key."""
-        about: dict[str, Any] = {}
-        if self.identity is not None:
-            about["identity"] = asdict(self.identity.report)
-        if self.consent is not None:
-            counts = np.bincount(self.consent.reason, minlength=len(REASONS))
-            about["consent"] = {
-                "purpose": self.consent.purpose,
-                "as_of": self.consent.as_of.isoformat(),
-                "customers": {name: int(n) for name, n in zip(REASONS, counts, strict=True) if n},
-                "unrecorded": "admitted" if self.consent.unrecorded == ADMITTED else "refused",
-            }
-        if self.pseudonyms is not None:
-            about["pseudonyms"] = {"key_id": self.pseudonyms.key_id}
-        if self.oldest is not None:
-            about["retention"] = {
-                "oldest": (_EPOCH + timedelta(microseconds=self.oldest)).isoformat()
-            }
-        if self.erased is not None:
-            about["erasures"] = {"identifiers": len(self.erased.hashes)}
-        return about
+            found["pseudonyms"] = self.pseudonyms.key_id
+        return found
 
     def _resolve(self, ids: pl.Series) -> pl.Series:
         return ids if self.identity is None else self.identity.resolve(ids)
@@ -207,7 +208,8 @@ class Gate:
             reason[customers.is_null().to_numpy()] = AMBIGUOUS
         if self.erased is not None:
             # The identifier too: it stays refused when a mapping table gives it to someone else.
-            reason[self.erased.among(customers) | self.erased.among(ids)] = ERASED
+            theirs = self.erased.among(ids)
+            reason[theirs if customers is ids else theirs | self.erased.among(customers)] = ERASED
         refused = {}
         for code in np.unique(reason[reason != ADMITTED]).tolist():
             known = customers.zip_with(customers.is_not_null(), ids)

@@ -23,16 +23,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from seqmarket.data.gate.keyed_hash import hmac_sha256
 from seqmarket.errors import SeqmarketError
 
 _FORMAT = 1
 _SALT_BYTES = 32
+_REMEMBERED = 1 << 18
 _KEY = "data.privacy.ledger"
 
 
 @dataclass(frozen=True)
 class Erased:
     """Whose data were erased; picklable.
+
+    An identifier occurs in many chunks of a log, so those that were found not to be among the
+    hashes are remembered, as far as they take some 25 MB; a copy in another process begins anew.
 
     Attributes:
         salt: Key of the hashes.
@@ -41,14 +46,24 @@ class Erased:
 
     salt: bytes = field(repr=False)
     hashes: frozenset[str] = field(repr=False)
+    _others: set[str | None] = field(
+        default_factory=lambda: {None}, init=False, repr=False, compare=False
+    )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Erased, (self.salt, self.hashes)
 
     def among(self, ids: pl.Series) -> NDArray[np.bool_]:
         """(n,) identifiers, of which some may be null -> (n,) whether theirs were erased."""
-        known, salt = self.hashes, self.salt
-        return np.array(
-            [text is not None and keyed_hash(salt, text) in known for text in ids.to_list()],
-            dtype=np.bool_,
-        )
+        theirs = np.zeros(len(ids), dtype=np.bool_)
+        others, digest = self._others, hmac_sha256(self.salt)
+        new = [(at, text) for at, text in enumerate(ids.to_list()) if text not in others]
+        for at, text in new:
+            if digest(text) in self.hashes:
+                theirs[at] = True
+            elif len(others) < _REMEMBERED:
+                others.add(text)
+        return theirs
 
     def digest(self) -> str:
         """SHA-256 of the hashes, whatever their order."""

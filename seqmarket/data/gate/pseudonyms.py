@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from seqmarket.data.gate.keyed_hash import hmac_sha256
 from seqmarket.data.gate.settings import PseudonymSettings
 from seqmarket.errors import SeqmarketError
 
 _KEY = "data.privacy.pseudonyms"
 _SHORTEST = 32
-_BLOCK = 64
 _DIGITS = 32
 _LABEL = "\0seqmarket key id"
 
@@ -40,8 +38,8 @@ class Pseudonyms:
 
     def __init__(self, settings: PseudonymSettings) -> None:
         self._settings = settings
-        self._states = _states(_read_key(settings))
-        self.key_id = self._digest()(_LABEL)[:8]
+        self._hmac = hmac_sha256(_read_key(settings))
+        self.key_id = self._hmac(_LABEL)[:8]
 
     def __repr__(self) -> str:
         return f"Pseudonyms(key_id={self.key_id!r})"
@@ -51,21 +49,9 @@ class Pseudonyms:
 
     def of(self, customers: pl.Series) -> pl.Series:
         """(n,) String -> (n,) String; null stays null."""
-        digest = self._digest()
+        digest = self._hmac
         texts = [None if text is None else digest(text)[:_DIGITS] for text in customers.to_list()]
         return pl.Series(customers.name, texts, pl.String)
-
-    def _digest(self) -> Callable[[str], str]:
-        inner, outer = self._states
-
-        def hmac(text: str) -> str:
-            first, second = inner.copy(), outer.copy()
-            first.update(text.encode())
-            second.update(first.digest())
-            digits: str = second.hexdigest()
-            return digits
-
-        return hmac
 
 
 def _again(settings: PseudonymSettings, key_id: str) -> Pseudonyms:
@@ -78,12 +64,6 @@ def _again(settings: PseudonymSettings, key_id: str) -> Pseudonyms:
             fix="give every process the same key",
         )
     return pseudonyms
-
-
-def _states(key: bytes) -> tuple[Any, Any]:
-    padded = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
-    inner, outer = (bytes(byte ^ pad for byte in padded) for pad in (0x36, 0x5C))
-    return hashlib.sha256(inner), hashlib.sha256(outer)
 
 
 def _where(settings: PseudonymSettings) -> str:

@@ -78,6 +78,8 @@ class LogHistogram:
         rank = share * (self.total - 1)
         until = np.cumsum(self.count)
         place = int(np.searchsorted(until, rank, side="right"))
+        if self.bin[place] == 0:
+            return 0.0
         before = until[place] - self.count[place]
         within = (rank - before + 0.5) / self.count[place]
         lower, upper = self.lower[place], self.upper[place]

@@ -8,11 +8,11 @@ from importlib import resources
 from string import Template
 
 from seqmarket.data.quality import wording
-from seqmarket.data.quality.column_profile import SMALL_CELL
 from seqmarket.data.quality.labels import LabelRates
-from seqmarket.data.quality.markup import Markup, bar, facts, join, table, tag
+from seqmarket.data.quality.markup import Markup, bar, join, table, tag
 from seqmarket.data.quality.page_columns import channels, columns
 from seqmarket.data.quality.page_journeys import customers, time
+from seqmarket.data.quality.page_privacy import privacy
 from seqmarket.data.quality.report import QualityReport
 
 _SETTING = re.compile(r"\b(?:data\.[a-z_.]*[a-z_](?:=[\w.]*\w)?|[a-z_]+=\w+)")
@@ -33,7 +33,7 @@ def render_page(report: QualityReport, name: str = "") -> str:
         ("channels", "Channels", channels(report.profile)),
         ("customers", "Customers", customers(report.profile)),
         ("columns", "Columns", columns(report)),
-        ("privacy", "Identity and privacy", _privacy(report)),
+        ("privacy", "Identity and privacy", privacy(report)),
         ("labels", "Labels", _labels(report.labels)),
     )
     nav = tag("nav", *(tag("a", head, href=f"#{key}") for key, head, _ in sections[1:]))
@@ -101,32 +101,6 @@ def _row(what: str, rows: int, report: QualityReport) -> tuple[str, ...]:
     name = tag("span", what.strip(), class_="reason") if what.startswith(" ") else what
     portion = wording.share(rows, report.rows_in)
     return name, f"{rows:,}", portion, bar(rows, report.rows_in)
-
-
-def _privacy(report: QualityReport) -> Markup:
-    content = []
-    found = report.identifiers
-    if found is not None and found.rows:
-        items = (
-            ("look like an e-mail address", found.emails),
-            ("look like a telephone number", found.phones),
-        )
-        content.append(tag("p", "Identifiers as read, by the share of rows that carry them:"))
-        content.append(facts((name, wording.share(part, found.rows)) for name, part in items))
-    refused = sum(report.refused.values())
-    if refused:
-        content.append(
-            tag("p", f"The privacy gate refused {refused:,} rows; the reasons are listed above.")
-        )
-    content.append(
-        tag(
-            "p",
-            "This page names no customer. What fewer than "
-            f"{SMALL_CELL} customers have in common is not told apart: such categories are among "
-            f"the others, and such numbers of customers are written <{SMALL_CELL}.",
-        )
-    )
-    return join(content)
 
 
 def _labels(labels: Sequence[LabelRates]) -> Markup:

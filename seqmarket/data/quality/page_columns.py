@@ -69,7 +69,7 @@ def columns(report: QualityReport) -> Markup:
         (
             (
                 column.name,
-                *(wording.number(column.quantiles[name]) for name in names),
+                *map(wording.quantiles(column).__getitem__, names),
                 wording.share(column.zeros, column.rows - column.nulls),
                 wording.share(column.negatives, column.rows - column.nulls),
                 svg.spark(column.octaves),
@@ -79,7 +79,7 @@ def columns(report: QualityReport) -> Markup:
     )
     about = tag(
         "p",
-        "The least and the greatest are exact, the numbers between them off by an eighth at most.",
+        "A number marked ≈ is off by an eighth at most; the others are exact.",
         class_="quiet",
     )
     ranged = (ranges, about) if numbers else ()

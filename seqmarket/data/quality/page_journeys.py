@@ -116,7 +116,7 @@ def _week(profile: LogProfile) -> Markup:
 def customers(profile: LogProfile) -> Markup:
     """How long journeys are, and how much time lies between their events."""
     lengths = {name: wording.number(value) for name, value in profile.journey_length.items()}
-    gaps = {name: wording.duration(value) for name, value in profile.gap_days.items()}
+    gaps = wording.gaps(profile.gap_days)
     shared = [max(n, SMALL_CELL) if n else 0 for _, _, n in profile.lengths]
     length_rows = (
         (
@@ -152,8 +152,8 @@ def customers(profile: LogProfile) -> Markup:
             tag(
                 "p",
                 "A tie is an event at the same time as the customer's previous one. Of the times "
-                "between events, the least and the greatest are exact, the others off by an "
-                "eighth at most.",
+                "between events, the least and the greatest are exact, the others (≈) off by "
+                "an eighth at most.",
                 class_="quiet",
             ),
             tag(

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from seqmarket.data.cleaning.rules import RuleCount
 from seqmarket.data.quality.columns import ColumnRead, IdentifierPatterns
+from seqmarket.data.quality.gate_report import GateReport
 from seqmarket.data.quality.labels import LabelRates
 from seqmarket.data.quality.profile import LogProfile
 from seqmarket.data.quality.unseen import UnseenCategories
@@ -40,6 +41,7 @@ class QualityReport:
         identifiers: What the identifiers before the gate look like.
         unseen: Categories that occur after the training period only.
         labels: Label rates of each task.
+        gate: What the gate was set to that the log was found by.
     """
 
     rows_in: int
@@ -57,6 +59,7 @@ class QualityReport:
     identifiers: IdentifierPatterns | None = None
     unseen: tuple[UnseenCategories, ...] = field(default=())
     labels: tuple[LabelRates, ...] = field(default=())
+    gate: GateReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, strings and numbers only, ready for JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -27,7 +27,7 @@ def render(report: QualityReport) -> RenderableType:
     table.add_column()
     profile = report.profile
     sections = (_rows(report), _time(profile), _customers(profile), _columns(report))
-    for section in (*sections, _labels(report.labels)):
+    for section in (*sections, _gate(report), _labels(report.labels)):
         for name, shown in section:
             # Text, because brackets, as in the name of a channel, would be read as markup.
             table.add_row(name, Text(shown))
@@ -82,11 +82,11 @@ def _days(days: tuple[UnusualDays, ...]) -> str:
 def _customers(profile: LogProfile) -> _Lines:
     yield "customers", f"{profile.customers:,}"
     yield "purchases", f"{profile.purchases:,}"
-    yield "events per customer", _quantiles(profile.journey_length)
+    lengths = {name: wording.number(value) for name, value in profile.journey_length.items()}
+    yield "events per customer", _listed(lengths)
     yield (
         "time between events",
-        ", ".join(f"{name} {wording.duration(days)}" for name, days in profile.gap_days.items())
-        or "none",
+        _listed(wording.gaps(profile.gap_days)) or "none",
     )
     yield (
         "ties (time of the event before)",
@@ -125,12 +125,17 @@ def _categories(column: TextProfile) -> str:
 
 
 def _number(column: NumberProfile) -> str:
-    named = {name: column.quantiles[name] for name in ("min", "median", "p99", "max")}
-    return _quantiles(named)
+    shown = wording.quantiles(column)
+    return _listed({name: shown[name] for name in ("min", "median", "p99", "max")})
 
 
-def _quantiles(quantiles: dict[str, float]) -> str:
-    return ", ".join(f"{name} {wording.number(value)}" for name, value in quantiles.items())
+def _listed(quantiles: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in quantiles.items())
+
+
+def _gate(report: QualityReport) -> _Lines:
+    if report.gate is not None:
+        yield from wording.gate_settings(report.gate)
 
 
 def _labels(labels: tuple[LabelRates, ...]) -> _Lines:

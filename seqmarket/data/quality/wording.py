@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from seqmarket.data.cleaning.rules import RuleCount
 from seqmarket.data.quality.column_profile import SMALL_CELL, NumberProfile, TextProfile
+from seqmarket.data.quality.gate_report import Count, GateReport
 from seqmarket.data.quality.labels import LabelCount, LabelRates
 from seqmarket.data.quality.report import QualityReport
 
 NOTHING = "–"  # noqa: RUF001  an en dash, as printed tables have it
+
+_EXACT = ("min", "max")
+_NARROW = 4
+"""Whole numbers below it have a bin of a histogram to themselves, and less than a half wide."""
 
 _UNITS = ((1.0, "d"), (1 / 24, "h"), (1 / 1_440, "min"), (1 / 86_400, "s"))
 
@@ -20,11 +26,51 @@ def customers(number: int) -> str:
     return f"{number:,}" if number >= SMALL_CELL else f"<{SMALL_CELL}"
 
 
+def told(count: Count) -> str:
+    """A count that is a text where it is small."""
+    return count if isinstance(count, str) else f"{count:,}"
+
+
+def moment(time: datetime) -> str:
+    """A moment to the minute."""
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
 def number(value: float) -> str:
     """Four digits that count, or all of a whole number."""
     if value == int(value) or abs(value) >= 1_000:
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
     return f"{value:.4g}"
+
+
+def estimate(value: float) -> str:
+    """A number that may be off by an eighth, in the two digits that it deserves."""
+    return "0" if value == 0 else f"≈{number(float(f'{value:.2g}'))}"
+
+
+def quantiles(column: NumberProfile) -> dict[str, str]:
+    """The quantiles of a column, by name; what is not exact is marked."""
+    found = column.quantiles
+    counted_whole = column.whole == column.rows - column.nulls
+    return {
+        name: number(value)
+        if name in _EXACT
+        or found["min"] == found["max"]
+        or (counted_whole and abs(value) < _NARROW)
+        else estimate(value)
+        for name, value in found.items()
+    }
+
+
+def gaps(days: Mapping[str, float]) -> dict[str, str]:
+    """The quantiles of times between events, by name; what is not exact is marked."""
+    constant = bool(days) and days["min"] == days["max"]
+    return {
+        name: duration(value)
+        if name in _EXACT or constant or value == 0
+        else f"≈{duration(value, digits=2)}"
+        for name, value in days.items()
+    }
 
 
 def counted(number: int, one: str, more: str | None = None) -> str:
@@ -42,12 +88,15 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f}%"
 
 
-def duration(days: float) -> str:
+def duration(days: float, digits: int = 3) -> str:
     """A time in the largest unit that it has one of."""
     if days == 0:
         return "0"
     size, unit = next((item for item in _UNITS if days >= item[0]), _UNITS[-1])
-    return f"{days / size:,.3g} {unit}" if days / size < 1_000 else f"{days / size:,.0f} {unit}"
+    length = days / size
+    if digits < 3 or length < 1_000:
+        length = float(f"{length:.{digits}g}")
+    return f"{length:,.0f} {unit}" if length >= 1_000 else f"{length:g} {unit}"
 
 
 def others(column: TextProfile) -> str:
@@ -83,6 +132,30 @@ def total(rates: LabelRates, fold: str) -> LabelCount:
     counts = rates.of(fold)
     ones = [count.positives for count in counts if count.positives is not None]
     return LabelCount(fold, None, sum(count.rows for count in counts), sum(ones) if ones else None)
+
+
+def gate_settings(gate: GateReport) -> Iterator[tuple[str, str]]:
+    """Each part of the gate, and what it was set to."""
+    identity, consent = gate.identity, gate.consent
+    yield (
+        "identities",
+        "each identifier is a customer"
+        if identity is None
+        else f"{told(identity.identifiers)} identifiers stand for {told(identity.customers)} "
+        f"customers, {told(identity.conflicts)} in conflict",
+    )
+    yield (
+        "consent",
+        "not asked for"
+        if consent is None
+        else f"to {consent.purpose}, as of {moment(consent.as_of)}: "
+        f"{told(consent.customers.get('admitted', 0))} customers of the table admitted, those not "
+        f"in it {consent.unrecorded}",
+    )
+    yield "pseudonyms", "none" if gate.key_id is None else f"under the key {gate.key_id}"
+    yield "retention", "all events" if gate.oldest is None else f"from {moment(gate.oldest)} on"
+    erased = "nobody" if gate.erased is None else f"{told(gate.erased)} identifiers in the ledger"
+    yield "erased", erased
 
 
 class Loss(NamedTuple):

@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from seqmarket.data.gate.gate import MERGED, Gate, make_gate
 from seqmarket.data.gate.reasons import REASONS, TOO_OLD, WITHDRAWN
 from seqmarket.data.gate.settings import IdentitySettings, PrivacySettings
+from seqmarket.data.quality.gate_report import ConsentCounts, GateReport
 from seqmarket.errors import SeqmarketError
 
 NOW = datetime(2024, 6, 1, 12, 34, 56, tzinfo=UTC)
@@ -64,7 +65,7 @@ def test_without_settings_nothing_happens_and_nothing_is_copied() -> None:
     table = ids.to_frame()
     assert idle.admit_table(table)[0] is table
     assert idle == make_gate(IdentitySettings(), PrivacySettings(), "scoring")
-    assert idle.describe() == {}
+    assert idle.parts() == {}
     assert idle.fingerprint() == Gate().fingerprint()
 
 
@@ -107,7 +108,7 @@ def test_retention_counts_from_the_start_of_the_day(tmp_path: Path) -> None:
     inside = kept.keeps(at)
     assert inside is not None
     assert inside.tolist() == [False, True, True]
-    assert kept.describe()["retention"] == {"oldest": "2024-05-02T00:00:00+00:00"}
+    assert kept.parts()["retention"] == "2024-05-02T00:00:00+00:00"
     assert REASONS[TOO_OLD] == "the event is older than the retention"
     past = gate(tmp_path, keep="30d", as_of="2024-05-02T06:00:00")
     expected = oldest - timedelta(days=29.75)
@@ -145,18 +146,38 @@ def test_the_fingerprint_tells_gates_apart_and_no_more(tmp_path: Path) -> None:
     assert len(others) == 8
 
 
+def test_parts_tell_what_the_fingerprint_does_and_where(tmp_path: Path) -> None:
+    def parts(folder: Path = tmp_path, **changes: Any) -> dict[str, str]:
+        return gate(folder, **{"hidden": True, "keep": "30d", **changes}).parts()
+
+    base = parts()
+    assert set(base) == {"identity", "consent", "pseudonyms", "retention"}
+    same = parts(tmp_path / "x", mapping=MAPPING[::-1], consents=[*CONSENTS[::-1], CONSENTS[0]])
+    assert same == base
+    others = {
+        "identity": parts(mapping=["pad,ben", *MAPPING[:-1]], consents=CONSENTS),
+        "consent": parts(consents=[CONSENTS[0] + "2024-05-01", *CONSENTS[1:]]),
+        "retention": parts(keep="31d"),
+    }
+    for part, found in others.items():
+        assert {name for name in base if found[name] != base[name]} == {part}
+    assert set(base) - set(parts(hidden=False)) == {"pseudonyms"}
+
+
 def test_neither_prints_nor_descriptions_hold_an_identifier(tmp_path: Path) -> None:
     passes = gate(tmp_path)
     admission = passes.admit(pl.Series(["phone", "pad", "ben", "ann"]))
-    said = repr((passes, passes.describe(), admission, admission.refused))
+    described = GateReport.of(passes)
+    said = repr((passes, passes.parts(), described, admission, admission.refused))
     assert not any(name in said for name in ("ann", "ben", "cleo", "phone", "pad'"))
-    assert passes.describe()["consent"] == {
-        "purpose": "analytics",
-        "as_of": NOW.isoformat(),
-        "customers": {"admitted": 2, "consent was withdrawn": 1},
-        "unrecorded": "refused",
-    }
-    assert passes.describe()["identity"]["identifiers"] == 5
+    assert described.consent == ConsentCounts(
+        purpose="analytics",
+        as_of=NOW,
+        customers={"admitted": "<10", "consent was withdrawn": "<10"},
+        unrecorded="refused",
+    )
+    assert described.identity is not None
+    assert (described.identity.identifiers, described.identity.conflicts) == ("<10", 0)
 
 
 def test_a_large_table_is_looked_up_as_a_small_one(tmp_path: Path) -> None:

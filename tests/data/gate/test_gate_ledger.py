@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
 
+from seqmarket.data.gate import ledger as ledger_module
 from seqmarket.data.gate.gate import Gate, make_gate, with_erasures
-from seqmarket.data.gate.ledger import Ledger, keyed_hash
+from seqmarket.data.gate.keyed_hash import hmac_sha256
+from seqmarket.data.gate.ledger import Erased, Ledger, keyed_hash
 from seqmarket.data.gate.reasons import ADMITTED, ERASED, REASONS
 from seqmarket.data.gate.settings import IdentitySettings, PrivacySettings
 from seqmarket.errors import SeqmarketError
@@ -64,6 +69,89 @@ def test_rows_of_the_erased_are_not_even_put_aside(ledger: Ledger) -> None:
     assert gate(ledger).conceals(rows).to_list() == [False] * 4
     ledger.enter(["ann"], 1)
     assert gate(ledger).conceals(rows).to_list() == [True, False, True, False]
+
+
+PEOPLE = [f"somebody-{number}" for number in range(40)]
+CHUNKS = [PEOPLE[:25], PEOPLE[10:] + PEOPLE[:5], [None, *PEOPLE, None], []]
+
+
+def check_every_chunk(kind: type[Erased], gone: list[str]) -> None:
+    """Whatever was asked before, and for whatever ledger, it is what each hash says."""
+    for salt in (b"one", b"another"):
+        erased = kind(salt, frozenset(keyed_hash(salt, text) for text in gone))
+        for _ in range(2):
+            for chunk in CHUNKS:
+                found = erased.among(pl.Series("id", chunk, pl.String))
+                assert found.tolist() == [text in gone for text in chunk]
+        gone = gone[1:]
+
+
+@pytest.mark.parametrize("remembered", [0, 1, 12, 1 << 18])
+def test_what_is_remembered_changes_nothing(
+    remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_REMEMBERED", remembered)
+    check_every_chunk(Erased, PEOPLE[::7])
+
+
+class Shared(Erased):
+    """Remembers for all ledgers together."""
+
+    _all: ClassVar[set[str | None]] = {None}
+
+    def among(self, ids: pl.Series) -> Any:
+        object.__setattr__(self, "_others", self._all)
+        return super().among(ids)
+
+
+class Forgetful(Erased):
+    """Remembers whom it has found, too."""
+
+    def among(self, ids: pl.Series) -> Any:
+        found = super().among(ids)
+        self._others.update(ids.to_list())
+        return found
+
+
+def erased_later(kind: type[Erased]) -> None:
+    check_every_chunk(kind, [])
+    check_every_chunk(kind, PEOPLE[::7])
+
+
+@pytest.mark.parametrize("mutant", [Shared, Forgetful])
+def test_mutants_that_remember_too_much(mutant: type[Erased]) -> None:
+    erased_later(Erased)
+    with pytest.raises(AssertionError):
+        erased_later(mutant)
+
+
+def test_an_identifier_is_hashed_once_and_nobody_pays_without_erasures(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def counting(key: bytes) -> Callable[[str], str]:
+        digest = hmac_sha256(key)
+        return lambda text: hashed.append(text) or digest(text)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(ledger_module, "hmac_sha256", counting)
+    ids = pl.Series("customer_id", PEOPLE)
+    gate(ledger).admit(ids)
+    assert hashed == []
+    ledger.enter(["ann"], 1)
+    passes = gate(ledger)
+    passes.admit(ids)
+    passes.admit(ids.reverse())
+    assert sorted(hashed) == sorted(PEOPLE)
+    copy = pickle.loads(pickle.dumps(passes))
+    assert copy == passes
+    assert PEOPLE[0].encode() not in pickle.dumps(passes)
+
+
+def test_the_hash_is_hmac() -> None:
+    for key in (b"", b"k" * 32, b"k" * 64, b"k" * 65, b"k" * 200):
+        for text in ("", "ann", "é" * 100):
+            assert hmac_sha256(key)(text) == hmac.new(key, text.encode(), "sha256").hexdigest()
 
 
 def test_every_erasure_is_another_gate_whatever_the_order(tmp_path: Path) -> None:

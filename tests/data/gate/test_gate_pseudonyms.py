@@ -20,6 +20,7 @@ import pytest
 from seqmarket.data.gate.gate import Gate, make_gate
 from seqmarket.data.gate.pseudonyms import Pseudonyms
 from seqmarket.data.gate.settings import PrivacySettings, PseudonymSettings
+from seqmarket.data.quality.gate_report import GateReport
 from seqmarket.errors import SeqmarketError
 
 VARIABLE = "SEQMARKET_PSEUDONYM_KEY"
@@ -139,7 +140,7 @@ def traces(gate: Any) -> dict[str, bytes]:
         "repr": f"{gate!r} {gate} {vars(gate)!r} {vars(gate.pseudonyms)!r}".encode(),
         "pickle": pickle.dumps(gate),
         "fingerprint": gate.fingerprint().encode(),
-        "description": repr(gate.describe()).encode(),
+        "description": repr((gate.parts(), GateReport.of(gate))).encode(),
         "pseudonyms": repr(gate.admit(IDS).customer_id.to_list()).encode(),
     }
 
@@ -207,7 +208,7 @@ def test_runs_under_different_keys_are_told_apart(monkeypatch: pytest.MonkeyPatc
     for key in (KEY, OTHER):
         monkeypatch.setenv(VARIABLE, key)
         gate = make_gate(None, ON, "training")
-        found[gate.describe()["pseudonyms"]["key_id"]] = gate.fingerprint()
+        found[gate.parts()["pseudonyms"]] = gate.fingerprint()
     assert len(found) == len(set(found.values())) == 2
     assert all(len(key_id) == 8 for key_id in found)
 

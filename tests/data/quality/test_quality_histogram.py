@@ -36,6 +36,11 @@ def test_quantiles(share: float, sign: int) -> None:
     assert LogHistogram.of(numbers).quantile(share) == pytest.approx(expected, rel=1 / 8)
 
 
+def test_a_quantile_among_zeros_is_zero() -> None:
+    histogram = LogHistogram.of(np.array([-2.0, 0.0, 0.0, 0.0, 1.5]))
+    assert [histogram.quantile(share) for share in (0.25, 0.5, 0.75)] == [0.0, 0.0, 0.0]
+
+
 def test_what_is_not_a_number_is_left_out() -> None:
     histogram = LogHistogram.of(np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -2.0, 3.0]))
     assert histogram.total == 3

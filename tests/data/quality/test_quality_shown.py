@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from seqmarket.data.cleaning.rules import RuleCount
 from seqmarket.data.quality import QualityReport, render, wording
+from seqmarket.data.quality.column_profile import profile_number
 from seqmarket.data.quality.columns import IdentifierPatterns
+from seqmarket.data.quality.counts import NumberCounts
+from seqmarket.data.quality.gate_report import (
+    ConsentCounts,
+    GateReport,
+    IdentityCounts,
+    counted,
+)
 from seqmarket.data.quality.labels import LabelCount, LabelRates
 from seqmarket.data.quality.page import render_page
 
@@ -179,6 +191,112 @@ def test_settings_are_set_as_code(report: QualityReport) -> None:
     assert "<code>data.privacy.pseudonyms.enabled=true</code>" in render_page(
         QualityReport(**{**vars(report), "warnings": ("do data.privacy.pseudonyms.enabled=true.",)})
     )
+
+
+GATE = GateReport(
+    identity=IdentityCounts(1_234, 1_230, 1_000, 200, 7, 2, "<10"),
+    consent=ConsentCounts(
+        "analytics",
+        datetime(2024, 6, 1, 12, 30, tzinfo=UTC),
+        {"admitted": 950, "consent was withdrawn": "<10"},
+        "refused",
+    ),
+    key_id="0a1b2c3d",
+    oldest=datetime(2022, 6, 1, tzinfo=UTC),
+    erased="<10",
+)
+
+
+def test_the_gate_is_shown(report: QualityReport) -> None:
+    gated = replace(report, gate=GATE)
+    shown = terminal(gated)
+    for expected in (
+        "1,230 identifiers stand for 1,000 customers, <10 in conflict",
+        "to analytics, as of 2024-06-01 12:30 UTC: 950 customers of the table admitted",
+        "under the key 0a1b2c3d",
+        "from 2022-06-01 00:00 UTC on",
+        "<10 identifiers in the ledger",
+    ):
+        assert expected in shown
+    reader = Reader()
+    reader.feed(render_page(gated))
+    assert reader.open == []
+    told = [text.strip() for text in reader.text if text.strip()]
+    rows = dict(pairwise(told))
+    for what, number in (
+        ("rows of the mapping table", "1,234"),
+        ("customers that more than one of them stands for", "200"),
+        ("identifiers in conflict: mapped to several customers", "<10"),
+        ("admitted", "950"),
+        ("consent was withdrawn", "<10"),
+        ("retention", "from 2022-06-01 00:00 UTC on"),
+    ):
+        assert rows[what] == number
+
+
+def test_a_gate_that_is_off_is_said_to_be(report: QualityReport) -> None:
+    shown = terminal(replace(report, gate=GateReport()))
+    for expected in ("each identifier is a customer", "not asked for", "all events", "nobody"):
+        assert expected in shown
+
+
+@pytest.mark.parametrize("gate", [None, GateReport(), GATE])
+def test_the_gate_survives_json(report: QualityReport, gate: GateReport | None) -> None:
+    gated = replace(report, gate=gate)
+    again = QualityReport.from_dict(json.loads(json.dumps(gated.to_dict())))
+    assert again.gate == gate
+    assert again.to_dict() == gated.to_dict()
+
+
+def test_small_numbers_of_a_gate_are_not_told() -> None:
+    assert [counted(number) for number in (0, 1, 9, 10, 1_000)] == [0, "<10", "<10", 10, 1_000]
+
+
+def test_what_is_approximate_is_marked(make_report: Callable[..., QualityReport]) -> None:
+    log = [
+        (f"c{who}", START + timedelta(hours=7 * i + who / 60), "web", "view", value(i))
+        for value in (lambda i: 0.01 * (i + 1.0371),)
+        for who in range(12)
+        for i in range(30)
+    ]
+    shown = terminal(make_report(log))
+    (line,) = [line for line in shown.splitlines() if "value " in line and "median" in line]
+    found = re.findall(r"(min|median|p99|max) (\S+?),?(?=\s)", line)
+    assert [(name, text.startswith("≈")) for name, text in found] == [
+        ("min", False), ("median", True), ("p99", True), ("max", False),
+    ]  # fmt: skip
+    assert float(dict(found)["median"][1:]) == pytest.approx(0.155, rel=0.18)
+    assert re.search(r"time between events.*min 7 h, p25 7 h, median 7 h", shown)
+    assert re.search(r"events per customer.*median 30,", shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.009961, "≈0.01"),
+        (19.961, "≈20"),
+        (12_345.6, "≈12,000"),
+        (-3.14159, "≈-3.1"),
+        (1.2345e-7, "≈1.2e-07"),
+        (0.0, "0"),
+    ],
+)
+def test_an_estimate_has_two_digits(value: float, shown: str) -> None:
+    assert wording.estimate(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ([5.5] * 20, "5.5"),
+        ([1.0, 2.0, 2.0, 2.0, 3.0], "2"),
+        ([0.0, 0.0, 0.0, 1.5], "0"),
+        ([20.0, 30.0, 40.0, 50.0], "≈3"),
+    ],
+)
+def test_what_is_exact_is_not_marked(numbers: list[float], shown: str) -> None:
+    profile = profile_number("value", NumberCounts.of(np.array(numbers)), "event")
+    assert wording.quantiles(profile)["median"].startswith(shown)
 
 
 def test_a_log_of_one_event(make_report: Callable[..., QualityReport]) -> None:
