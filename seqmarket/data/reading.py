@@ -209,7 +209,8 @@ def scan(file: DataFile, settings: CsvSettings) -> RawPart:
             table = Delimited(path, separator, settings.encoding, settings.null_values)
             part = replace(part, frame=table.frame(), header=header, delimited=table)
     elif file.format == "parquet":
-        frame = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+        # Not in parallel: each of our threads reads a stretch of its own.
+        frame = pl.scan_parquet(path, hive_partitioning=False, glob=False, parallel="none")
         part = RawPart(frame, label, seekable=True)
     else:
         part = RawPart(pl.scan_ipc(path, hive_partitioning=False), label, seekable=True)

@@ -148,7 +148,7 @@ class ResourceSettings(Settings):
             that RAY_ADDRESS names, else one on this machine.
     """
 
-    memory: Annotated[Size, Field(ge=64 << 20)] = 192 << 20
+    memory: Annotated[Size, Field(ge=64 << 20)] = 256 << 20
     threads: int = Field(2, ge=1)
     shards: int | None = Field(None, ge=1, le=65_536)
     address: str | None = None

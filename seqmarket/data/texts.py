@@ -31,5 +31,11 @@ def from_bytes(offsets: NDArray[np.int64], content: NDArray[np.uint8]) -> pl.Ser
     if len(offsets) < 2:
         return pl.Series(dtype=pl.String)
     buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(content)]
-    array = pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
-    return pl.Series(pl.from_arrow(array))
+    return pl.Series(_Exported(pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)))
+
+
+class _Exported:
+    """An array by Arrow's C interface alone: as one of PyArrow's, Polars would load its kernels."""
+
+    def __init__(self, array: pa.Array) -> None:
+        self.__arrow_c_array__ = array.__arrow_c_array__

@@ -12,11 +12,11 @@ _TEXT, _NUMBER = 28, 16
 _PER_EVENT, _PER_VALUE = 72, 20
 """Bytes that putting in order and encoding take for one event, and for each of its columns."""
 
-_LEAST_ROWS, _MOST_ROWS = 8_192, 1 << 18
+_LEAST_ROWS, _MOST_ROWS = 8_192, 1 << 19
 _WORTH_DIVIDING = 1 << 15
 """Rows; fewer are put in order in no time."""
 
-_READING, _ORDERING = 0.5, 0.3
+_READING, _ORDERING = 0.5, 0.25
 """Shares of the memory; the rest is for readers that run ahead, and for what allocators keep."""
 
 

@@ -185,9 +185,10 @@ def _busiest_day(day: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[
     np.not_equal(day[1:], day[:-1], out=new[1:])
     new[offsets[:-1]] = True
     start = np.flatnonzero(new)
-    return np.maximum.reduceat(
-        np.diff(start, append=len(day)), np.searchsorted(start, offsets[:-1])
-    )
+    length = np.empty_like(start)
+    np.subtract(start[1:], start[:-1], out=length[:-1])
+    length[-1] = len(day) - start[-1]
+    return np.maximum.reduceat(length, np.searchsorted(start, offsets[:-1]))
 
 
 def _sizes(sizes: NDArray[np.int64]) -> dict[int, int]:
