@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +35,7 @@ from seqmarket.data.event_log import (
     Origin,
     write_categories,
 )
-from seqmarket.data.files import building, write_json
+from seqmarket.data.files import building, removing, write_json
 from seqmarket.data.gate.gate import Gate
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.quality.gate_report import GateReport
@@ -120,40 +119,40 @@ def build_log(
             files.insert(0, base.report.quarantine_path)
         if files:
             join_quarantine(files, quarantine_path)
-        report = make_report(
-            raw,
-            settings,
-            read,
-            results,
-            journeys,
-            lexicon,
-            quarantine_path if files else None,
-            base,
-        )
-        shutil.rmtree(scratch)
-        origin = Origin(
-            family,
-            tuple(part.digest for part in raw.parts),
-            read.with_offset + (base.origin.with_offset if base else 0),
-            read.without_offset + (base.origin.without_offset if base else 0),
-            any(n for result in results for n in result.changed.values()),
-        )
-        about = {
-            "name": raw.name,
-            "fingerprint": raw.fingerprint,
-            "columns": results[0].columns.to_dict(),
-            "lexicon": {name: list(values) for name, values in lexicon.items()},
-            "purchase_event_types": list(raw.schema.purchase_event_types),
-            "observed_until": observed_until.isoformat(),
-            "sizes": [asdict(result.cleaned) for result in results],
-            "cleaned": bool(settings.cleaning),
-            "origin": asdict(origin),
-            "keys": keys,
-            "gate": GateReport.of(gate).to_dict(),
-        }
-        write_json(folder / ABOUT, about)
-        write_json(folder / REPORT, report.to_dict())
-        write_categories(folder / CATEGORIES, journeys.categories)
+        with removing(scratch):
+            report = make_report(
+                raw,
+                settings,
+                read,
+                results,
+                journeys,
+                lexicon,
+                quarantine_path if files else None,
+                base,
+            )
+            origin = Origin(
+                family,
+                tuple(part.digest for part in raw.parts),
+                read.with_offset + (base.origin.with_offset if base else 0),
+                read.without_offset + (base.origin.without_offset if base else 0),
+                any(n for result in results for n in result.changed.values()),
+            )
+            about = {
+                "name": raw.name,
+                "fingerprint": raw.fingerprint,
+                "columns": results[0].columns.to_dict(),
+                "lexicon": {name: list(values) for name, values in lexicon.items()},
+                "purchase_event_types": list(raw.schema.purchase_event_types),
+                "observed_until": observed_until.isoformat(),
+                "sizes": [asdict(result.cleaned) for result in results],
+                "cleaned": bool(settings.cleaning),
+                "origin": asdict(origin),
+                "keys": keys,
+                "gate": GateReport.of(gate).to_dict(),
+            }
+            write_json(folder / ABOUT, about)
+            write_json(folder / REPORT, report.to_dict())
+            write_categories(folder / CATEGORIES, journeys.categories)
     return Built(tuple(result.added for result in results))
 
 
