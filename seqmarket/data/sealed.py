@@ -48,10 +48,28 @@ def write_sealed(path: Path, write: Callable[[Path], object]) -> None:
         path: The file.
         write: Writes it to where it is told.
     """
-    beside = path.with_name(f".{path.name}.writing")
+    write_beside(path, write, put_sealed)
+
+
+def write_beside(
+    path: Path,
+    write: Callable[[Path], object],
+    put: Callable[[Path, Path], None],
+    *,
+    mark: str = ".writing",
+) -> None:
+    """Writes a file beside its place, and leaves nothing there if that fails.
+
+    Args:
+        path: The file.
+        write: Writes it to where it is told.
+        put: Gives the finished file its name.
+        mark: End of the name beside, for whoever clears up after a killed process.
+    """
+    beside = path.with_name(f".{path.name}{mark}")
     try:
         write(beside)
-        put_sealed(beside, path)
+        put(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from seqmarket.data.erasure.needles import ID_COLUMN, Needles
-from seqmarket.data.sealed import put_as_before, settle
+from seqmarket.data.sealed import put_as_before, settle, write_beside
 from seqmarket.errors import SeqmarketError
 
 PARQUET = (".parquet", ".pq")
@@ -23,12 +23,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         path: The file.
         write: Writes the new one to where it is told.
     """
-    beside = path.with_name(f".{path.name}{_MARK}")
-    try:
-        write(beside)
-        put_as_before(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_beside(path, write, put_as_before, mark=_MARK)
 
 
 def remove_leftovers(folder: Path) -> None:

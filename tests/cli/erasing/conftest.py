@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -141,3 +142,19 @@ def ids_of(root: Path) -> list[str]:
 
     (path,) = (root / "cache" / "stores").glob("[!.]*")
     return open_store(path).customer_ids().to_list()
+
+
+@pytest.fixture
+def copies_elsewhere() -> Callable[[SimpleNamespace], None]:
+    """As if the run had been sent to a server as well, and its artifacts to a bucket."""
+
+    def pretend(place: SimpleNamespace) -> None:
+        mirrors = place.run_dir / "tracking" / "mirrors.json"
+        known = json.loads(mirrors.read_text())
+        mirrors.write_text(
+            json.dumps({**known, "http://who:secret@127.0.0.1:9": {"run_id": "abc"}})
+        )
+        with sqlite3.connect(place.root / "mlflow.db") as database:
+            database.execute("UPDATE runs SET artifact_uri = 's3://bucket/artifacts'")
+
+    return pretend

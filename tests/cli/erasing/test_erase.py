@@ -275,13 +275,11 @@ def test_killed_in_the_middle_it_goes_on(
 
 
 def test_what_only_the_user_can_do_is_said(
-    place: SimpleNamespace, erase: Callable[..., tuple[int, str]]
+    place: SimpleNamespace,
+    copies_elsewhere: Callable[[SimpleNamespace], None],
+    erase: Callable[..., tuple[int, str]],
 ) -> None:
-    mirrors = place.run_dir / "tracking" / "mirrors.json"
-    known = json.loads(mirrors.read_text())
-    mirrors.write_text(json.dumps({**known, "http://127.0.0.1:9": {"run_id": "abc"}}))
-    with sqlite3.connect(place.root / "mlflow.db") as database:
-        database.execute("UPDATE runs SET artifact_uri = 's3://bucket/artifacts'")
+    copies_elsewhere(place)
     code, out = erase()
     assert code == 1
     assert "seqmarket sync" in out

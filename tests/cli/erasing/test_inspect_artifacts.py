@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -62,13 +61,11 @@ def test_after_an_erasure_the_artifacts_show_nothing(
 
 
 def test_what_cannot_be_inspected_from_here_is_said(
-    place: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    place: SimpleNamespace,
+    copies_elsewhere: Callable[[SimpleNamespace], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    mirrors = place.run_dir / "tracking" / "mirrors.json"
-    known = json.loads(mirrors.read_text())
-    mirrors.write_text(json.dumps({**known, "http://who:secret@127.0.0.1:9": {"run_id": "abc"}}))
-    with sqlite3.connect(place.root / "mlflow.db") as database:
-        database.execute("UPDATE runs SET artifact_uri = 's3://bucket/artifacts'")
+    copies_elsewhere(place)
     server, artifacts = held_of(place, place.planted[0])["not_looked_at"]
     assert server == "the MLflow server at http://127.0.0.1:9"
     assert artifacts.endswith("s3://bucket/artifacts")
