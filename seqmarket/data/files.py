@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +23,9 @@ from seqmarket.errors import SeqmarketError
 
 MANIFEST = "manifest.json"
 _THREADS = 4
+_PARSING = Lock()
+"""NumPy parses the head of a file as Python, which fails at times where two threads of Python 3.11
+do so at once: "AST constructor recursion depth mismatch"."""
 
 
 @contextmanager
@@ -156,9 +160,17 @@ def write_array(file: BinaryIO, array: NDArray[Any]) -> None:
 
 def read_array(file: BinaryIO) -> NDArray[Any]:
     """Reads an array that `write_array` wrote. Unlike `numpy.load`, it lets other threads work."""
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    with _PARSING:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     return read_raw(file, dtype, shape)
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """Maps the array of a file into memory, read-only."""
+    with _PARSING:
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r")
+    return mapped
 
 
 def read_raw(file: BinaryIO, dtype: DTypeLike, shape: int | tuple[int, ...]) -> NDArray[Any]:

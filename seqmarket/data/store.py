@@ -33,6 +33,7 @@ from seqmarket.data.files import (
     building,
     damaged,
     digest_of,
+    map_array,
     read_manifest,
     verify,
     write_array,
@@ -203,8 +204,7 @@ class GrownShard:
         customers = slice(self.place.customers, end.customers)
 
         def column(name: str) -> NDArray[Any]:
-            loaded: NDArray[Any] = np.load(self.store / f"{name}.npy", mmap_mode="r")
-            return loaded
+            return map_array(self.store / f"{name}.npy")
 
         offsets = column("offsets")[customers.start : customers.stop + 1] - events.start
         columns = {
@@ -256,7 +256,7 @@ def open_store(path: Path, *, verified: bool = False) -> SequenceStore:
     """
     try:
         manifest = read_manifest(path) if verified else verify(path, "encoded store")
-        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        arrays = {name: map_array(path / f"{name}.npy") for name in _ARRAYS}
         about = json.loads((path / _ABOUT).read_text())
         report = json.loads((path / _REPORT).read_text())
         folds = path / "customer_fold.npy"
