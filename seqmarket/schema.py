@@ -36,7 +36,21 @@ EVENT_COLUMNS = ("customer_id", "time", "channel", "event_type", "value", "cost"
 NEVER = np.iinfo(np.int64).max
 """The time of an event that does not happen within the observation."""
 
-TaskKind = Literal["categorical", "binary"]
+TaskKind = Literal["categorical", "binary", "amount", "duration"]
+"""What is predicted: a class, whether something happens, a sum of values, or a number of days."""
+
+
+Outcome = Literal["happens", "absent", "value"]
+"""What of a window is the label."""
+
+QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""The shares at which a duration is predicted."""
+
+# What a model answers about N rows, by the kind of the task:
+#   binary       (N,) probability of label 1
+#   categorical  (N, classes) probabilities
+#   amount       (N, 2) expected value, and median
+#   duration     (N, len(QUANTILES)) days that are not exceeded with these probabilities
 
 
 @dataclass(frozen=True)
@@ -170,21 +184,123 @@ class EventArrays:
 
 
 @dataclass(frozen=True)
+class EventFilter:
+    """Which events are meant: those that fulfil every condition that is given.
+
+    Attributes:
+        purchase: Purchases only.
+        channel: Only events of one of these channels; empty: of any.
+        event_type: Only events of one of these types; empty: of any.
+        least_value: Only events of at least this value, in the log's own currency.
+    """
+
+    purchase: bool = False
+    channel: tuple[str, ...] = ()
+    event_type: tuple[str, ...] = ()
+    least_value: float | None = None
+
+    def mask(self, events: EventArrays, spec: SequenceSpec) -> NDArray[np.bool_]:
+        """(E,) whether each event is meant; names that training did not show mean no event."""
+        meant = np.ones(events.n_events, dtype=np.bool_)
+        if self.purchase:
+            meant &= events.purchase
+        for ids, feature, names in (
+            (events.channel, spec.channel, self.channel),
+            (events.event_type, spec.event_type, self.event_type),
+        ):
+            if names:
+                known = [i + SPECIAL_TOKENS for i, c in enumerate(feature.categories) if c in names]
+                meant &= np.isin(ids, known)
+        if self.least_value is not None:
+            meant &= events.value >= self.least_value
+        return meant
+
+
+PURCHASES = EventFilter(purchase=True)
+"""Events of a type that the log declares as a purchase."""
+EVERY_EVENT = EventFilter()
+
+
+@dataclass(frozen=True)
+class NextRule:
+    """A task about the customer's next event, in the order of the log.
+
+    Attributes:
+        task: Name of the task.
+        of: What is asked of that event: its channel, its type, or the days until it comes.
+        not_scored: Classes that are learnt, but whose rows are left out of every evaluation.
+    """
+
+    task: str
+    of: Literal["channel", "event_type", "time"]
+    not_scored: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> TaskKind:
+        """Days until the next event, or a class."""
+        return "duration" if self.of == "time" else "categorical"
+
+    def classes(self, spec: SequenceSpec) -> tuple[str, ...]:
+        """The classes of a categorical task; none of one about the time."""
+        if self.of == "time":
+            return ()
+        return (spec.channel if self.of == "channel" else spec.event_type).categories
+
+    def ids(self, events: EventArrays) -> NDArray[np.int32]:
+        """(E,) id of what is asked for, in each event; class ``i`` has ``i + SPECIAL_TOKENS``."""
+        return events.channel if self.of == "channel" else events.event_type
+
+
+@dataclass(frozen=True)
+class WindowRule:
+    """A task about the window ``(t, t + window]`` after a prediction time ``t``.
+
+    Attributes:
+        task: Name of the task.
+        window: Its length, microseconds.
+        outcome: Label 1 where a target `happens`, or where it is `absent`; or the summed `value`
+            of the targets.
+        target: The events that decide the label.
+        active_within: Only customers active in ``(t - active_within, t]`` are asked about,
+            microseconds.
+        active: The events that count as being active.
+    """
+
+    task: str
+    window: int
+    outcome: Outcome
+    target: EventFilter
+    active_within: int
+    active: EventFilter
+
+    @property
+    def kind(self) -> TaskKind:
+        """A sum of values, or a yes or no."""
+        return "amount" if self.outcome == "value" else "binary"
+
+
+TaskRule = NextRule | WindowRule
+"""How a task is labelled."""
+
+
+@dataclass(frozen=True)
 class LabelTable:
     """What is asked of a model for one task: a label per customer and prediction time.
 
     Every event that may be used lies at or before `event` in the customer's history. The label of
     a window task is decided strictly after `time`; rows whose window is censored are not in the
-    table. The label of the next channel goes by position: it is the next event in the order of the
+    table. Tasks about the next event go by position: it is the next one in the order of the
     log, which may have the same time as `event`.
 
     Attributes:
         task: Name of the task.
-        kind: "binary" (label 0 or 1) or "categorical" (label a class from 0).
+        kind: "binary" (label 0 or 1), "categorical" (label a class from 0), "amount" (label a sum
+            of values) or "duration" (label in days).
         customer: (N,) int64 index of the customer in the store.
         event: (N,) int64 index, into the flat arrays, of the newest event that may be seen.
         time: (N,) int64 prediction time, microseconds; at or after the time of `event`.
-        label: (N,) int64.
+        label: (N,) int64 of a binary or categorical task, float64 otherwise.
+        rule: How the labels were made; None where a caller does not say.
     """
 
     task: str
@@ -192,7 +308,8 @@ class LabelTable:
     customer: NDArray[np.int64]
     event: NDArray[np.int64]
     time: NDArray[np.int64]
-    label: NDArray[np.int64]
+    label: NDArray[Any]
+    rule: TaskRule | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -206,6 +323,7 @@ class LabelTable:
             self.event[rows],
             self.time[rows],
             self.label[rows],
+            self.rule,
         )
 
 
@@ -226,5 +344,5 @@ class Baseline(Protocol):
         ...
 
     def predict(self, events: EventArrays, table: LabelTable) -> NDArray[np.float64]:
-        """Probabilities: (N,) of label 1 for a binary task, (N, classes) for a categorical one."""
+        """What the model says about each row, float64, as fits the kind of the task."""
         ...

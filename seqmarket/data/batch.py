@@ -23,26 +23,36 @@ from seqmarket.tensors import JourneyBatch, Points
 
 
 class Targets(NamedTuple):
-    """What is asked about the journeys of a batch, for one task.
+    """What is asked about the journeys of a batch, for one task or objective.
 
     Attributes:
         points: Where and as of when, N of them.
-        label: (N,) int64.
+        label: (N,) int64; see `seqmarket.data.dense`, and `LabelTable` in an evaluation.
+        amount: (N,) float32, days or a value; of a categorical or binary task in an evaluation,
+            the label again.
         weight: (N,) float32.
         table_row: (N,) int64 row in the label table that is evaluated; empty while training.
     """
 
     points: Points
     label: Tensor
+    amount: Tensor
     weight: Tensor
     table_row: Tensor
 
 
 class TaskBatch(NamedTuple):
-    """Journeys, and for each task the points at which it is asked."""
+    """Journeys, and for each task or objective the points at which it is asked.
+
+    Attributes:
+        journeys: The journeys.
+        targets: By task or objective.
+        events: Number of events in the journeys, without padding.
+    """
 
     journeys: JourneyBatch
     targets: dict[str, Targets]
+    events: int
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -17,11 +18,12 @@ from seqmarket.data.datasets import (
     TrainingOrder,
     TrainingSet,
 )
-from seqmarket.data.labels import Neighbours, TaskRule, label_table, newest_event
+from seqmarket.data.dense import Objective
+from seqmarket.data.labels import Neighbours, label_table, newest_event
 from seqmarket.data.splits import Fold
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import LabelTable
+from seqmarket.schema import LabelTable, TaskRule
 
 _PATIENCE_SECONDS = 300
 """So long may a loader process take over a batch, its own start included."""
@@ -33,6 +35,7 @@ class JourneyDataModule(LightningDataModule):
     Args:
         store: The encoded log.
         rules: The rule of each task, in the order of the tasks.
+        objectives: What is trained on.
         batch_size: Journeys per training batch.
         eval_tokens: Padded positions per evaluation batch.
         seed: Seed of the order and of the drawn prediction times.
@@ -48,6 +51,7 @@ class JourneyDataModule(LightningDataModule):
         self,
         store: SequenceStore,
         rules: Mapping[str, TaskRule],
+        objectives: Mapping[str, Objective],
         *,
         batch_size: int,
         eval_tokens: int,
@@ -61,6 +65,7 @@ class JourneyDataModule(LightningDataModule):
         super().__init__()
         self.store = store
         self.rules = dict(rules)
+        self.objectives = dict(objectives)
         self.batch_size = batch_size
         self.eval_tokens = eval_tokens
         self.seed = seed
@@ -70,14 +75,32 @@ class JourneyDataModule(LightningDataModule):
         self.worker_start = worker_start
         self.prefetch = prefetch
         columns = MappedColumns(store.events)
-        self._near = Neighbours(columns.events)
-        self._training = TrainingSet(columns, store.split, self.rules, seed, self._near)
+        self._near = Neighbours(columns.events, store.spec)
+        self._training = TrainingSet(columns, store.spec, store.split, objectives, seed, self._near)
         self._tables: dict[Fold, dict[str, LabelTable]] = {}
         self._plan: TrainingPlan | None = None
         self._train_loader: DataLoader[Any] | None = None
         self._order: TrainingOrder | None = None
         self._val_loader: DataLoader[Any] | None = None
         self._resumed: dict[str, int] = {}
+
+    def with_seed(self, seed: int) -> JourneyDataModule:
+        """The same journeys and questions, in another order and with other drawn moments."""
+        other = JourneyDataModule(
+            self.store,
+            self.rules,
+            self.objectives,
+            batch_size=self.batch_size,
+            eval_tokens=self.eval_tokens,
+            seed=seed,
+            batch_tokens=self.batch_tokens,
+            history=self.history,
+            num_workers=self.num_workers,
+            worker_start=self.worker_start,
+            prefetch=self.prefetch,
+        )
+        other._tables = self._tables
+        return other
 
     def tables(self, fold: Fold) -> dict[str, LabelTable]:
         """The label table of each task in a fold; computed once."""
@@ -88,6 +111,14 @@ class JourneyDataModule(LightningDataModule):
                 for task, rule in self.rules.items()
             }
         return self._tables[fold]
+
+    def training_points(self) -> dict[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+        """Per objective, the labels, amounts and weights of the first epoch's points."""
+        return {
+            name: (draw.label[chosen], draw.amount[chosen], draw.weight[chosen])
+            for name, draw in self._training.draws_of(0).items()
+            for chosen in (draw.weight > 0,)
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The batches of the trainer's current epoch; a pure function of seed, epoch and rank.

@@ -25,10 +25,11 @@ from seqmarket.data.batch import (
     make_points,
     plan_windows,
 )
-from seqmarket.data.labels import DenseNextChannel, DenseWindow, Draw, Neighbours, TaskRule
+from seqmarket.data.dense import Dense, Draw, Objective
+from seqmarket.data.labels import Neighbours
 from seqmarket.data.sampler import Batches, evaluation_batches, training_batches
 from seqmarket.data.splits import Split
-from seqmarket.schema import EventArrays, LabelTable
+from seqmarket.schema import EventArrays, LabelTable, SequenceSpec
 
 
 class MappedColumns:
@@ -141,12 +142,13 @@ class TrainingOrder:
 
 
 class TrainingSet(Dataset[TaskBatch]):
-    """Training batches by request; each asked event gives one drawn point per task and epoch.
+    """Training batches by request; an asked event gives one drawn point per objective and epoch.
 
     Args:
         columns: The events.
+        spec: How they were encoded.
         split: Where the training period is, and who takes part.
-        rules: The rule of each task, in the order of the tasks.
+        objectives: What is trained on, in a fixed order.
         seed: Seed of the drawn prediction times.
         near: What is known around each event; None: computed when it is needed.
     """
@@ -154,17 +156,19 @@ class TrainingSet(Dataset[TaskBatch]):
     def __init__(
         self,
         columns: MappedColumns,
+        spec: SequenceSpec,
         split: Split,
-        rules: Mapping[str, TaskRule],
+        objectives: Mapping[str, Objective],
         seed: int,
         near: Neighbours | None = None,
     ) -> None:
         self._columns = columns
+        self._spec = spec
         self._split = split
-        self._rules = dict(rules)
+        self._objectives = dict(objectives)
         self._seed = seed
         self._near = near
-        self._dense: dict[str, DenseWindow | DenseNextChannel] = {}
+        self._dense: dict[str, Dense] = {}
         self._draws: dict[str, Draw] = {}
         self._drawn_epoch = -1
 
@@ -178,34 +182,35 @@ class TrainingSet(Dataset[TaskBatch]):
         row = np.repeat(np.arange(len(windows)), asked)
         event = np.arange(len(row)) + (first - np.cumsum(asked) + asked)[row]
         targets = {}
-        for task, draw in self._draws_of(request.epoch).items():
+        for name, draw in self.draws_of(request.epoch).items():
             weight = draw.weight[event]
             valid = np.flatnonzero(weight > 0)
             at = event[valid]
-            targets[task] = Targets(
+            targets[name] = Targets(
                 points=make_points(windows, row[valid], at, draw.time[at]),
                 label=torch.from_numpy(draw.label[at]),
+                amount=torch.from_numpy(draw.amount[at]),
                 weight=torch.from_numpy(weight[valid]),
                 table_row=torch.empty(0, dtype=torch.long),
             )
-        return TaskBatch(collate(self._columns.events, windows), targets)
+        events = int(windows.length.sum())
+        return TaskBatch(collate(self._columns.events, windows), targets, events)
 
-    def _draws_of(self, epoch: int) -> dict[str, Draw]:
+    def draws_of(self, epoch: int) -> dict[str, Draw]:
+        """An epoch's points of all events, by objective."""
         if epoch != self._drawn_epoch:
             self._draws = {}
             rng = np.random.default_rng((self._seed, epoch, 1))
-            self._draws = {task: dense.draw(rng) for task, dense in self._dense_points().items()}
+            self._draws = {name: dense.draw(rng) for name, dense in self._dense_points().items()}
             self._drawn_epoch = epoch
         return self._draws
 
-    def _dense_points(self) -> dict[str, DenseWindow | DenseNextChannel]:
+    def _dense_points(self) -> dict[str, Dense]:
         if not self._dense:
-            near = self._near or Neighbours(self._columns.events)
+            near = self._near or Neighbours(self._columns.events, self._spec)
             self._dense = {
-                task: DenseNextChannel(near, self._split)
-                if rule is None
-                else DenseWindow(near, self._split, rule)
-                for task, rule in self._rules.items()
+                name: objective.points(near, self._split)
+                for name, objective in self._objectives.items()
             }
         return self._dense
 
@@ -279,11 +284,13 @@ class EvaluationSet(Dataset[TaskBatch]):
             rows = order[bounds[chosen][row] + within]
             targets[task] = Targets(
                 points=make_points(windows, row, table.event[rows], table.time[rows]),
-                label=torch.from_numpy(table.label[rows]),
+                label=torch.from_numpy(table.label[rows].astype(np.int64)),
+                amount=torch.from_numpy(table.label[rows].astype(np.float32)),
                 weight=torch.ones(len(rows)),
                 table_row=torch.from_numpy(rows),
             )
-        return TaskBatch(collate(self._columns.events, windows), targets)
+        events = int(windows.length.sum())
+        return TaskBatch(collate(self._columns.events, windows), targets, events)
 
 
 def _rows_by_window(

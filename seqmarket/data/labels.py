@@ -1,72 +1,54 @@
 """Labels by as-of semantics: the input lies at or before the prediction time, the label after it.
 
-The next channel alone goes by position: the label is the next event in the order of the log, which
-may have the same time as the newest event that is seen.
+Tasks about the next event alone go by position: the label is of the next event in the order of the
+log, which may have the same time as the newest event that is seen.
 
 A window ``(t, t + w]`` that runs past the end of its fold's period is censored: it gets no label,
 neither 0 nor 1. Evaluation asks at calendar cutoffs; training asks from every event, at a moment
-drawn between that event and the next.
+drawn between that event and the next (`seqmarket.data.dense`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqmarket.data.splits import Fold, Split
-from seqmarket.schema import NEVER, SPECIAL_TOKENS, EventArrays, LabelTable
+from seqmarket.schema import (
+    EVERY_EVENT,
+    MICROSECONDS_PER_DAY,
+    NEVER,
+    SPECIAL_TOKENS,
+    EventArrays,
+    EventFilter,
+    LabelTable,
+    NextRule,
+    SequenceSpec,
+    TaskRule,
+    WindowRule,
+)
 
 _LONG_AGO = np.iinfo(np.int64).min // 2
-NEXT_CHANNEL = "next_channel"
-
-
-@dataclass(frozen=True)
-class WindowRule:
-    """Definition of a binary task: does a purchase happen in ``(t, t + window]``?
-
-    Attributes:
-        task: Name of the task.
-        window: Length of the label window, microseconds.
-        purchase_means: The label where a purchase happens: 1 for `purchase`, 0 for `churn`.
-        active_within: Only customers active in ``(t - active_within, t]`` are asked about.
-        active_by: What counts as being active: a purchase, or any event.
-    """
-
-    task: str
-    window: int
-    purchase_means: Literal[0, 1]
-    active_within: int
-    active_by: Literal["purchase", "event"]
-
-
-class Draw(NamedTuple):
-    """One prediction point per event, for training.
-
-    Attributes:
-        time: (E,) int64 microseconds.
-        label: (E,) int64.
-        weight: (E,) float32; 0 where the event gives no point.
-    """
-
-    time: NDArray[np.int64]
-    label: NDArray[np.int64]
-    weight: NDArray[np.float32]
-
-
-TaskRule = WindowRule | None
-"""How a task is labelled: a window rule, or None for the next channel."""
 
 
 class Neighbours:
-    """For every event: the customer it belongs to, its successor, and the purchases around it."""
+    """For every event: the customer it belongs to, its successor, and what is around it.
 
-    def __init__(self, events: EventArrays) -> None:
+    Args:
+        events: The events.
+        spec: How they were encoded.
+    """
+
+    def __init__(self, events: EventArrays, spec: SequenceSpec) -> None:
         self.events = events
+        self.spec = spec
+        self._next: dict[EventFilter, NDArray[np.int64]] = {}
+        self._last: dict[EventFilter, NDArray[np.int64]] = {}
+        self._value: dict[EventFilter, NDArray[np.float64]] = {}
 
     @cached_property
     def customer(self) -> NDArray[np.int64]:
@@ -81,26 +63,63 @@ class Neighbours:
         following[self.events.offsets[1:] - 1] = NEVER
         return following
 
-    @cached_property
-    def next_purchase(self) -> NDArray[np.int64]:
-        """(E,) time of the first purchase among the customer's later events, else NEVER."""
-        n = self.events.n_events
-        index = np.where(self.events.purchase, np.arange(n), n)
-        later = np.append(np.minimum.accumulate(index[::-1])[::-1][1:], n)
-        own = later < self.events.offsets[1:][self.customer]
-        return np.where(own, self.events.time[np.minimum(later, n - 1)], NEVER)
+    def next(self, which: EventFilter) -> NDArray[np.int64]:
+        """(E,) time of the first event that is meant among the customer's later ones, or NEVER."""
+        if which not in self._next:
+            n = self.events.n_events
+            index = np.where(which.mask(self.events, self.spec), np.arange(n), n)
+            later = np.append(np.minimum.accumulate(index[::-1])[::-1][1:], n)
+            own = later < self.events.offsets[1:][self.customer]
+            self._next[which] = np.where(own, self.events.time[np.minimum(later, n - 1)], NEVER)
+        return self._next[which]
 
-    @cached_property
-    def last_purchase(self) -> NDArray[np.int64]:
-        """(E,) time of the newest purchase at or before the event, else long ago."""
-        index = np.where(self.events.purchase, np.arange(self.events.n_events), -1)
-        newest = np.maximum.accumulate(index)
-        own = newest >= self.events.offsets[:-1][self.customer]
-        return np.where(own, self.events.time[np.maximum(newest, 0)], _LONG_AGO)
+    def last(self, which: EventFilter) -> NDArray[np.int64]:
+        """(E,) time of the newest event that is meant at or before each one, else long ago."""
+        if which == EVERY_EVENT:
+            return self.events.time
+        if which not in self._last:
+            meant = which.mask(self.events, self.spec)
+            newest = np.maximum.accumulate(np.where(meant, np.arange(self.events.n_events), -1))
+            own = newest >= self.events.offsets[:-1][self.customer]
+            time = self.events.time[np.maximum(newest, 0)]
+            self._last[which] = np.where(own, time, _LONG_AGO)
+        return self._last[which]
 
-    def last_active(self, by: Literal["purchase", "event"]) -> NDArray[np.int64]:
-        """(E,) time at which the customer was last active, as of each event."""
-        return self.last_purchase if by == "purchase" else self.events.time
+    def value_within(
+        self, event: NDArray[np.int64], until: NDArray[np.int64] | int, which: EventFilter
+    ) -> NDArray[np.float64]:
+        """(N,) summed value of what is meant after each event and up to a moment, inclusive.
+
+        Values are taken to the nearest ten-thousandth, so that a sum depends on its own terms
+        alone, and not on those of the customers before.
+
+        Args:
+            event: (N,) indices of events.
+            until: (N,) moments, or one for all, microseconds.
+            which: The events that are summed.
+        """
+        if which not in self._value:
+            meant = which.mask(self.events, self.spec)
+            exact = np.where(meant, self.events.value, 0.0).astype(np.float64) * _TEN_THOUSAND
+            self._value[which] = np.concatenate([[0.0], np.cumsum(np.rint(exact))])
+        total = self._value[which]
+        after = self._last_until(event, until)
+        return np.asarray((total[after + 1] - total[event + 1]) / _TEN_THOUSAND)
+
+    def _last_until(
+        self, event: NDArray[np.int64], until: NDArray[np.int64] | int
+    ) -> NDArray[np.int64]:
+        """(N,) index of the same customer's last event at or before a moment."""
+        low, high = event.copy(), self.events.offsets[1:][self.customer[event]] - 1
+        until = np.broadcast_to(until, low.shape)
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high + 1) // 2
+            seen = self.events.time[middle] <= until
+            low, high = np.where(seen, middle, low), np.where(seen, high, middle - 1)
+        return low
+
+
+_TEN_THOUSAND = 1e4
 
 
 def newest_event(events: EventArrays, moment: int) -> NDArray[np.int64]:
@@ -112,137 +131,101 @@ def newest_event(events: EventArrays, moment: int) -> NDArray[np.int64]:
 
 def label_table(near: Neighbours, split: Split, fold: Fold, rule: TaskRule) -> LabelTable:
     """The rows of a task in a fold."""
-    if rule is None:
-        return next_channel_table(near, split, fold)
+    if isinstance(rule, NextRule):
+        return next_table(near, split, fold, rule)
     return window_table(near, split, fold, rule)
 
 
 class Asked(NamedTuple):
-    """The rows of a binary task at one cutoff.
+    """The rows of a window task at one cutoff.
 
     Attributes:
         cutoff: The prediction time, microseconds.
         customer: (N,) indices of the customers who are asked about, ascending.
         event: (N,) index of the newest event of each.
-        label: (N,) int64.
+        label: (N,) int64, or float64 of an amount.
     """
 
     cutoff: int
     customer: NDArray[np.int64]
     event: NDArray[np.int64]
-    label: NDArray[np.int64]
+    label: NDArray[Any]
 
 
 def asked_at_cutoffs(
     near: Neighbours, split: Split, fold: Fold, rule: WindowRule
 ) -> Iterator[Asked]:
-    """The rows of a binary task, one calendar cutoff of a fold after the other."""
+    """The rows of a window task, one calendar cutoff of a fold after the other."""
     events = near.events
     taking_part = split.customers(fold, events.n_customers)
-    active = near.last_active(rule.active_by)
+    active = near.last(rule.active)
     for cutoff in split.cutoffs(fold, rule.window).tolist():
         newest = newest_event(events, cutoff)
         asked = taking_part & (newest >= 0)
         asked[asked] = active[newest[asked]] > cutoff - rule.active_within
         event = newest[asked]
-        label = _window_label(near.next_purchase[event], cutoff, rule)
-        yield Asked(cutoff, np.flatnonzero(asked), event, label)
+        yield Asked(cutoff, np.flatnonzero(asked), event, window_label(near, event, cutoff, rule))
 
 
 def window_table(near: Neighbours, split: Split, fold: Fold, rule: WindowRule) -> LabelTable:
-    """Labels of a binary task at the calendar cutoffs of a fold, by customer, then time."""
+    """Labels of a window task at the calendar cutoffs of a fold, by customer, then time."""
     rows = [
         (asked.customer, asked.event, np.full(len(asked.customer), asked.cutoff), asked.label)
         for asked in asked_at_cutoffs(near, split, fold, rule)
     ]
-    empty = (np.empty(0, dtype=np.int64),) * 4
+    dtype = np.float64 if rule.outcome == "value" else np.int64
+    empty = (*(np.empty(0, dtype=np.int64),) * 3, np.empty(0, dtype=dtype))
     columns = [np.concatenate(column) for column in zip(empty, *rows, strict=True)]
     order = np.lexsort((columns[2], columns[0]))
     customer, event, time, label = (column[order] for column in columns)
-    return LabelTable(rule.task, "binary", customer, event, time, label)
+    return LabelTable(rule.task, rule.kind, customer, event, time, label, rule)
 
 
-def _window_label(
-    next_purchase: NDArray[np.int64], time: NDArray[np.int64] | int, rule: WindowRule
-) -> NDArray[np.int64]:
-    # `next_purchase <= time + window`, written so that NEVER cannot overflow.
-    buys = next_purchase - rule.window <= time
-    return np.where(buys, rule.purchase_means, 1 - rule.purchase_means).astype(np.int64)
+def window_label(
+    near: Neighbours, event: NDArray[np.int64], time: NDArray[np.int64] | int, rule: WindowRule
+) -> NDArray[Any]:
+    """(N,) labels of a window that starts after a moment between each event and the next."""
+    if rule.outcome == "value":
+        return near.value_within(event, time + rule.window, rule.target)
+    # `next <= time + window`, written so that NEVER cannot overflow.
+    happens = near.next(rule.target)[event] - rule.window <= time
+    return (happens if rule.outcome == "happens" else ~happens).astype(np.int64)
 
 
-def next_channel_table(near: Neighbours, split: Split, fold: Fold) -> LabelTable:
-    """The channel of each next event that falls into a fold, asked right after the event before.
+def next_table(near: Neighbours, split: Split, fold: Fold, rule: NextRule) -> LabelTable:
+    """What is asked of each next event that falls into a fold, right after the event before.
 
-    By position: the label is the next event in the order of the log. It may have the same time as
-    the event before, so it is not always strictly after the prediction time, as labels of window
+    By position: the next event is the next one in the order of the log. It may have the same time
+    as the event before, so it is not always strictly after the prediction time, as labels of window
     tasks are; within such a tie the label depends on the order of the log.
 
-    Next events whose channel the training period did not show have no class, hence no row.
+    Next events of a class that the training period did not show have no row in a categorical task.
     """
-    event = np.flatnonzero(_next_in_fold(near, split, fold)).astype(np.int64)
-    label = near.events.channel[event + 1].astype(np.int64) - SPECIAL_TOKENS
-    event, label = event[label >= 0], label[label >= 0]
+    event = np.flatnonzero(next_in_fold(near, split, fold)).astype(np.int64)
     time = near.events.time[event]
-    return LabelTable(NEXT_CHANNEL, "categorical", near.customer[event], event, time, label)
+    label: NDArray[Any]
+    if rule.of == "time":
+        label = (near.next_time[event] - time) / MICROSECONDS_PER_DAY
+    else:
+        label = next_class(near, rule)[event]
+        names = rule.classes(near.spec)
+        ignored = [i for i, name in enumerate(names) if name in rule.not_scored]
+        asked = (label >= 0) & ~np.isin(label, ignored)
+        event, label, time = event[asked], label[asked], time[asked]
+    return LabelTable(rule.task, rule.kind, near.customer[event], event, time, label, rule)
 
 
-def _next_in_fold(near: Neighbours, split: Split, fold: Fold) -> NDArray[np.bool_]:
+def next_class(near: Neighbours, rule: NextRule) -> NDArray[np.int64]:
+    """(E,) class of the event in the next place of the log, -1 for one that training did not show.
+
+    At a customer's last event it is that of another customer: see `next_in_fold`.
+    """
+    return np.maximum(np.append(rule.ids(near.events)[1:], 0).astype(np.int64) - SPECIAL_TOKENS, -1)
+
+
+def next_in_fold(near: Neighbours, split: Split, fold: Fold) -> NDArray[np.bool_]:
     """(E,) whether the event's successor happens in the fold, to one of its customers."""
     period = split.periods[fold]
     taking_part = split.customers(fold, near.events.n_customers)[near.customer]
     inside = (near.next_time >= period.start) & (near.next_time < period.end)
     return np.asarray(taking_part & inside)
-
-
-class DenseWindow:
-    """Training points of a binary task: one per event, drawn anew in each epoch.
-
-    The moment is uniform between the event and the next one (as far as the customer stays active
-    and the window is not censored), and its weight is the length of that stretch. Summed over an
-    epoch, the weighted loss would be an unbiased estimate of the loss at a random moment of the
-    calendar, which is what evaluation asks about; unweighted, busy days would count most. The loss
-    in use divides each batch by the batch's own weight, so it is that estimate within a batch, and
-    batches count alike, however much time their points stand for.
-    """
-
-    def __init__(self, near: Neighbours, split: Split, rule: WindowRule) -> None:
-        period = split.periods["train"]
-        taking_part = split.customers("train", near.events.n_customers)[near.customer]
-        self._rule = rule
-        self._next_purchase = near.next_purchase
-        self._low = np.asarray(near.events.time)
-        high = np.minimum(near.next_time, period.end - rule.window)
-        high = np.minimum(high, near.last_active(rule.active_by) + rule.active_within)
-        self._length = np.where(taking_part, np.maximum(high - self._low, 0), 0)
-        total = self._length.sum() / max(np.count_nonzero(self._length), 1)
-        self._weight = (self._length / max(total, 1)).astype(np.float32)
-
-    def draw(self, rng: np.random.Generator) -> Draw:
-        """Draws a moment after each event, with its label and weight."""
-        share = rng.random(len(self._low))
-        time = self._low + (share * self._length).astype(np.int64)
-        return Draw(time, _window_label(self._next_purchase, time, self._rule), self._weight)
-
-
-class DenseNextChannel:
-    """Training points of the next channel: half right after the event, half at a drawn moment.
-
-    The first half matches the evaluation; the second teaches the head what silence says about the
-    next channel, so that a customer can be scored at any moment.
-    """
-
-    def __init__(self, near: Neighbours, split: Split) -> None:
-        self._low = np.asarray(near.events.time)
-        known = np.append(near.events.channel[1:] >= SPECIAL_TOKENS, False)
-        valid = _next_in_fold(near, split, "train") & known
-        self._weight = valid.astype(np.float32)
-        self._length = np.where(valid, near.next_time - self._low, 0)
-        following = np.append(near.events.channel[1:], SPECIAL_TOKENS).astype(np.int64)
-        self._label = np.where(valid, following - SPECIAL_TOKENS, 0)
-
-    def draw(self, rng: np.random.Generator) -> Draw:
-        """Draws a moment after each event, with the class that follows."""
-        n = len(self._low)
-        share = np.where(rng.random(n) < 0.5, 0.0, rng.random(n))
-        time = self._low + (share * self._length).astype(np.int64)
-        return Draw(time, self._label, self._weight)

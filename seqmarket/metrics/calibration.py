@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
 
 from seqmarket.metrics.classification import CALIBRATION_BINS, equal_mass_bounds
 from seqmarket.schema import TaskKind
@@ -101,11 +102,59 @@ class TemperatureScaling:
         return {"method": self.method, **asdict(self)}
 
 
-Calibration = PlattScaling | TemperatureScaling
+@dataclass(frozen=True)
+class IsotonicScaling:
+    """The rising step function that fits best, joined by straight lines.
+
+    More flexible than Platt scaling, and for that reason in need of more rows; rows whose
+    probabilities it makes equal cannot be told apart any more.
+
+    Source: Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability
+    estimates" (2002).
+
+    Attributes:
+        before: Probabilities at the corners of the function, rising.
+        after: What becomes of them.
+    """
+
+    before: tuple[float, ...] = (0.0, 1.0)
+    after: tuple[float, ...] = (0.0, 1.0)
+    method: ClassVar[str] = "isotonic"
+
+    @classmethod
+    def fit(cls, probability: NDArray[Any], label: NDArray[Any]) -> IsotonicScaling:
+        """Fits to (N,) probabilities of label 1 and (N,) labels; one class only: the identity."""
+        if len(np.unique(label)) < 2:
+            return cls()
+        fitted = IsotonicRegression(out_of_bounds="clip").fit(probability, label)
+        # One row of each label more, so that nothing becomes impossible.
+        smallest = 1.0 / (len(label) + 2)
+        after = np.clip(fitted.y_thresholds_, smallest, 1.0 - smallest)
+        return cls(tuple(fitted.X_thresholds_.tolist()), tuple(after.tolist()))
+
+    def apply(self, probability: NDArray[Any]) -> NDArray[np.float64]:
+        """Calibrates probabilities of any shape."""
+        return np.asarray(np.interp(probability, self.before, self.after), dtype=np.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {"method": self.method, "before": list(self.before), "after": list(self.after)}
 
 
-def fit_calibration(kind: TaskKind, probability: NDArray[Any], label: NDArray[Any]) -> Calibration:
-    """Platt scaling for a binary task, temperature scaling for a categorical one."""
+Calibration = PlattScaling | TemperatureScaling | IsotonicScaling
+CALIBRATED: frozenset[TaskKind] = frozenset({"binary", "categorical"})
+"""The kinds of tasks whose predictions are probabilities."""
+
+
+def fit_calibration(
+    kind: TaskKind,
+    probability: NDArray[Any],
+    label: NDArray[Any],
+    method: Literal["platt", "isotonic"] = "platt",
+) -> Calibration:
+    """Platt or isotonic scaling for a binary task, temperature scaling for a categorical one."""
+    if kind == "binary" and method == "isotonic":
+        return IsotonicScaling.fit(probability, label)
     if kind == "binary":
         return PlattScaling.fit(probability, label)
     return TemperatureScaling.fit(probability, label)
@@ -117,6 +166,8 @@ def calibration_from_dict(plain: Mapping[str, Any]) -> Calibration:
     Raises:
         KeyError: If the method is unknown.
     """
+    if plain["method"] == IsotonicScaling.method:
+        return IsotonicScaling(tuple(plain["before"]), tuple(plain["after"]))
     classes: dict[str, type[PlattScaling] | type[TemperatureScaling]] = {
         PlattScaling.method: PlattScaling,
         TemperatureScaling.method: TemperatureScaling,

@@ -16,7 +16,7 @@ from seqmarket.schema import EventArrays, LabelTable, SequenceSpec, TaskKind
 
 
 class GradientBoosting:
-    """LightGBM, one model per binary task.
+    """LightGBM, one model per binary task, and two per amount: of its mean and of its median.
 
     Deterministic for a given number of threads. With one class only, it predicts the base rate,
     smoothed by one row of each class. The number of trees is fixed: a baseline is given
@@ -42,7 +42,7 @@ class GradientBoosting:
         SeqmarketError: If LightGBM is not installed.
     """
 
-    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary"})
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"binary", "amount"})
 
     def __init__(
         self,
@@ -71,7 +71,6 @@ class GradientBoosting:
         self._features = RfmFeatures(spec, max_channels, static)
         self._n_trees = n_trees
         self._parameters: dict[str, Any] = {
-            "objective": "binary",
             "learning_rate": learning_rate,
             "num_leaves": num_leaves,
             "min_data_in_leaf": min_rows_per_leaf,
@@ -85,24 +84,43 @@ class GradientBoosting:
             "force_row_wise": True,
             "verbosity": -1,
         }
-        self._boosters: PerTask[Any] = PerTask("gbdt")  # a booster, or a base rate
+        self._boosters: PerTask[Any] = PerTask("gbdt")  # a booster, two, or a base rate
 
     def fit(self, events: EventArrays, tables: Mapping[str, LabelTable]) -> None:
         """Grows one model per task."""
         for task, table in answerable(tables, self.kinds, "gbdt").items():
+            if table.kind == "amount":
+                self._boosters[task] = self._of_amounts(events, table)
+                continue
             n_positive = int(table.label.sum())
             if n_positive in (0, len(table)):
                 self._boosters[task] = (n_positive + 1) / (len(table) + 2)
                 continue
             features, _ = self._features(events, table)
-            rows = self._lightgbm.Dataset(features, table.label, free_raw_data=True)
-            self._boosters[task] = self._lightgbm.train(self._parameters, rows, self._n_trees)
+            self._boosters[task] = self._grow(features, table.label, "binary")
 
     def predict(self, events: EventArrays, table: LabelTable) -> NDArray[np.float64]:
-        """(N,) probabilities of label 1."""
+        """(N,) probabilities of label 1, or (N, 2) expected amounts and medians."""
         booster = self._boosters[table.task]
         if isinstance(booster, float):
             return np.full(len(table), booster)
         features, _ = self._features(events, table)
         threads = self._parameters["num_threads"]
-        return np.asarray(booster.predict(features, num_threads=threads), dtype=np.float64)
+        grown = booster if table.kind == "amount" else [booster]
+        columns = [model.predict(features, num_threads=threads) for model in grown]
+        answer = np.stack(columns, axis=1).astype(np.float64)
+        return answer if table.kind == "amount" else answer[:, 0]
+
+    def _of_amounts(self, events: EventArrays, table: LabelTable) -> tuple[Any, Any]:
+        features, _ = self._features(events, table)
+        # Many amounts are 0 and the others are skewed; returns can make some negative.
+        mean = "tweedie" if table.label.min() >= 0 and table.label.max() > 0 else "regression"
+        return (
+            self._grow(features, table.label, mean),
+            self._grow(features, table.label, "regression_l1"),
+        )
+
+    def _grow(self, features: NDArray[np.float32], label: NDArray[Any], objective: str) -> Any:
+        rows = self._lightgbm.Dataset(features, label, free_raw_data=True)
+        parameters = {**self._parameters, "objective": objective}
+        return self._lightgbm.train(parameters, rows, self._n_trees)

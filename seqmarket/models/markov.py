@@ -1,4 +1,4 @@
-"""A Markov chain of order k over the channels, with back-off to shorter contexts."""
+"""A Markov chain of order k over the channels or types, with back-off to shorter contexts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from seqmarket.errors import SeqmarketError
-from seqmarket.nn.per_task import PerTask, answerable
-from seqmarket.schema import PAD, EventArrays, LabelTable, SequenceSpec, TaskKind
+from seqmarket.nn.per_task import PerTask, answerable, next_rule
+from seqmarket.schema import (
+    PAD,
+    SPECIAL_TOKENS,
+    EventArrays,
+    LabelTable,
+    SequenceSpec,
+    TaskKind,
+)
 
 
 @dataclass(frozen=True)
@@ -20,8 +27,8 @@ class _Order:
     """Counts after the contexts of one length.
 
     Contexts are numbered: one of length ``j`` is the number of its newest ``j - 1`` channels and
-    the channel before them, packed into a key. That is exact for any number of channels and any
-    order, where packing a whole context would overflow.
+    the channel before them, packed into a key; or of types, whatever is asked for. That is exact
+    for any number of channels and any order, where packing a whole context would overflow.
 
     Attributes:
         key: (contexts,) sorted keys; a context's number is its place here.
@@ -56,7 +63,7 @@ class _Order:
 
 
 class Markov:
-    """The next channel from the last ``order`` channels, by interpolated Witten-Bell smoothing.
+    """The next channel (type) from the last ``order`` ones, by interpolated Witten-Bell smoothing.
 
     After a context seen ``n`` times with ``d`` distinct successors, a channel seen ``c`` times gets
     ``(c + d * p) / (n + d)``, where ``p`` is its probability after the context without its oldest
@@ -82,44 +89,58 @@ class Markov:
                 where="order",
                 fix="set it to 0 or more, as in order=5",
             )
-        self._n_channels = spec.n_channels
-        self._n_ids = spec.channel.size
+        self._spec = spec
         self._order = order
         self._orders: PerTask[list[_Order]] = PerTask("markov")
 
     def fit(self, events: EventArrays, tables: Mapping[str, LabelTable]) -> None:
         """Counts what followed each context of each length."""
         for task, table in answerable(tables, self.kinds, "markov").items():
+            classes = self._n_classes(table)
             orders: list[_Order] = []
             key = np.zeros(len(table), dtype=np.int64)
             for lag in range(self._order + 1):
                 known, context = np.unique(key, return_inverse=True)
-                orders.append(self._count(known, context, table.label))
-                key = context * self._n_ids + _channel_before(events, table, lag)
+                orders.append(_count(known, context, table.label, classes))
+                key = self._longer(context, events, table, lag)
             self._orders[task] = orders
 
     def predict(self, events: EventArrays, table: LabelTable) -> NDArray[np.float64]:
         """(N, classes) probabilities."""
-        probability = np.full((len(table), self._n_channels), 1.0 / self._n_channels)
+        classes = self._n_classes(table)
+        probability = np.full((len(table), classes), 1.0 / classes)
         key = np.zeros(len(table), dtype=np.int64)
         for lag, order in enumerate(self._orders[table.task]):
             context = order.find(key)
             order.mix(context, probability)
-            longer = context * self._n_ids + _channel_before(events, table, lag)
-            key = np.where(context >= 0, longer, -1)
+            key = np.where(context >= 0, self._longer(context, events, table, lag), -1)
         return probability
 
-    def _count(
-        self, known: NDArray[np.int64], context: NDArray[np.int64], label: NDArray[np.int64]
-    ) -> _Order:
-        pair, count = np.unique(context * self._n_channels + label, return_counts=True)
-        owner, channel = np.divmod(pair, self._n_channels)
-        start = np.searchsorted(owner, np.arange(len(known) + 1))
-        return _Order(known, start, channel, count.astype(np.float64))
+    def _n_classes(self, table: LabelTable) -> int:
+        return len(next_rule(table).classes(self._spec))
+
+    def _longer(
+        self, context: NDArray[np.int64], events: EventArrays, table: LabelTable, lag: int
+    ) -> NDArray[np.int64]:
+        """(N,) keys of the contexts with one event more."""
+        n_ids = self._n_classes(table) + SPECIAL_TOKENS
+        return context * n_ids + _class_before(events, table, lag)
 
 
-def _channel_before(events: EventArrays, table: LabelTable, lag: int) -> NDArray[np.int64]:
-    """(N,) the channel that many events before the row's event, PAD before the first one."""
+def _count(
+    known: NDArray[np.int64],
+    context: NDArray[np.int64],
+    label: NDArray[np.int64],
+    classes: int,
+) -> _Order:
+    pair, count = np.unique(context * classes + label, return_counts=True)
+    owner, channel = np.divmod(pair, classes)
+    start = np.searchsorted(owner, np.arange(len(known) + 1))
+    return _Order(known, start, channel, count.astype(np.float64))
+
+
+def _class_before(events: EventArrays, table: LabelTable, lag: int) -> NDArray[np.int64]:
+    """(N,) the channel (type) that many events before the row's event, PAD before the first."""
     index = table.event - lag
     there = index >= events.offsets[table.customer]
-    return np.where(there, events.channel[np.maximum(index, 0)], PAD).astype(np.int64)
+    return np.where(there, next_rule(table).ids(events)[np.maximum(index, 0)], PAD).astype(np.int64)

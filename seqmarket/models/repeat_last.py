@@ -1,4 +1,4 @@
-"""Predicts that the next channel is the one of the last event."""
+"""Predicts that what was last comes again: the next channel or type, the value of a window."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import numpy as np
 from annotated_types import Gt
 from numpy.typing import NDArray
 
-from seqmarket.nn.per_task import PerTask, answerable
-from seqmarket.schema import SPECIAL_TOKENS, EventArrays, LabelTable, SequenceSpec, TaskKind
+from seqmarket.nn.per_task import PerTask, answerable, next_rule
+from seqmarket.nn.rfm import amount_before
+from seqmarket.schema import (
+    SPECIAL_TOKENS,
+    EventArrays,
+    LabelTable,
+    SequenceSpec,
+    TaskKind,
+    WindowRule,
+)
 
 
 class RepeatLast:
@@ -18,27 +26,31 @@ class RepeatLast:
 
     The rest is shared by frequency. Where the last channel would not come out on top that way, its
     probability is raised until it does, because repeating it is what this baseline stands for.
-    After an unknown channel the prediction is the frequencies.
+    After an unknown channel the prediction is the frequencies. The same for types.
+
+    An amount is predicted to be what it was in the window of the same length that ends at the
+    prediction time.
 
     Args:
         spec: Sizes of the data.
         smoothing: Rows, repeating at the overall rate, that are added to each channel's own.
     """
 
-    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"categorical"})
+    kinds: ClassVar[frozenset[TaskKind]] = frozenset({"categorical", "amount"})
 
     def __init__(self, spec: SequenceSpec, smoothing: Annotated[float, Gt(0)] = 10.0) -> None:
-        self._n_channels = spec.n_channels
+        self._spec = spec
         self._smoothing = smoothing
         self._rows: PerTask[NDArray[np.float64]] = PerTask("repeat_last")
 
     def fit(self, events: EventArrays, tables: Mapping[str, LabelTable]) -> None:
-        """Counts how often each channel follows itself."""
-        n = self._n_channels
-        for task, table in answerable(tables, self.kinds, "repeat_last").items():
+        """Counts how often each channel follows itself; an amount needs no fit."""
+        nexts = frozenset[TaskKind]({"categorical"})
+        for task, table in answerable(tables, nexts, "repeat_last").items():
+            n = len(next_rule(table).classes(self._spec))
             counts = np.bincount(table.label, minlength=n) + 1.0
             frequency = counts / counts.sum()
-            last = events.channel[table.event] - SPECIAL_TOKENS
+            last = next_rule(table).ids(events)[table.event] - SPECIAL_TOKENS
             known = last >= 0
             again = known & (last == table.label)
             overall = (again.sum() + 1) / (known.sum() + 2)
@@ -47,10 +59,14 @@ class RepeatLast:
             self._rows[task] = np.vstack([_repeating(frequency, repeat / rows), frequency])
 
     def predict(self, events: EventArrays, table: LabelTable) -> NDArray[np.float64]:
-        """(N, classes) probabilities."""
+        """(N, classes) probabilities, or (N, 2) the same amount twice."""
+        if isinstance(table.rule, WindowRule):
+            meant = table.rule.target.mask(events, self._spec)
+            past = amount_before(events, table, table.rule.window, meant)
+            return np.stack([past, past], axis=1)
         rows = self._rows[table.task]
-        last = events.channel[table.event] - SPECIAL_TOKENS
-        return rows[np.where(last >= 0, last, self._n_channels)]
+        last = next_rule(table).ids(events)[table.event] - SPECIAL_TOKENS
+        return rows[np.where(last >= 0, last, len(rows) - 1)]
 
 
 def _repeating(frequency: NDArray[np.float64], repeat: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import LabelTable, TaskKind
+from seqmarket.schema import LabelTable, NextRule, TaskKind
 
 T = TypeVar("T")
 
@@ -47,3 +47,8 @@ def answerable(
                 fix="widen the training period (data.split), or shorten the label window",
             )
     return found
+
+
+def next_rule(table: LabelTable) -> NextRule:
+    """What of the next event a categorical table asks for: its channel, where it does not say."""
+    return table.rule if isinstance(table.rule, NextRule) else NextRule(table.task, "channel")

@@ -31,6 +31,7 @@ LARGEST_RATIO = 100.0
 LARGEST_ONE_HOT = 32
 """Static categories beyond this number of ids get no columns: they would outnumber the rest."""
 
+_DAY = MICROSECONDS_PER_DAY
 _FIRST_MONDAY = 4  # 1970-01-05
 
 
@@ -240,16 +241,8 @@ class _Columns:
         return microseconds / MICROSECONDS_PER_DAY
 
     def _window_start(self, days: int) -> NDArray[np.int64]:
-        """(N,) the first event of each row's window, by bisection in all rows at once."""
-        time = self._events.time
-        after = self._now - days * MICROSECONDS_PER_DAY
-        low, high = self._first.copy(), self._newest + 1
-        while (unsure := low < high).any():
-            middle = (low + high) // 2
-            inside = time[np.minimum(middle, len(time) - 1)] > after
-            high = np.where(unsure & inside, middle, high)
-            low = np.where(unsure & ~inside, middle + 1, low)
-        return low
+        """(N,) the first event of each row's window."""
+        return _first_after(self._events, self._first, self._newest, self._now - days * _DAY)
 
 
 class _RunningSum:
@@ -275,6 +268,47 @@ class _RunningSum:
         """Sums of ``values[start:end]`` of the customers whose values begin at `first`."""
         upper = np.where(end > first, self._sum[end - 1], 0.0)
         return upper - np.where(start > first, self._sum[start - 1], 0.0)
+
+
+def amount_before(
+    events: EventArrays, table: LabelTable, window: int, among: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(N,) summed value of some events in the window that ends at the prediction time.
+
+    Args:
+        events: All customers' events.
+        table: The N rows.
+        window: Its length, microseconds.
+        among: (E,) which events are summed.
+    """
+    first = events.offsets[table.customer]
+    start = _first_after(events, first, table.event, table.time - window)
+    value = np.where(among, events.value, 0.0).astype(np.float64)
+    sums = _RunningSum(value, events.offsets, np.unique(table.customer))
+    return sums.between(first, start, table.event + 1)
+
+
+def _first_after(
+    events: EventArrays,
+    first: NDArray[np.int64],
+    newest: NDArray[np.int64],
+    moment: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """(N,) index of the first event after a moment, by bisection in all rows at once.
+
+    Args:
+        events: All customers' events.
+        first: (N,) the customer's first event.
+        newest: (N,) the newest event that may be seen; the result is at most the one after.
+        moment: (N,) microseconds.
+    """
+    low, high = first.copy(), newest + 1
+    while (unsure := low < high).any():
+        middle = (low + high) // 2
+        inside = events.time[np.minimum(middle, events.n_events - 1)] > moment
+        high = np.where(unsure & inside, middle, high)
+        low = np.where(unsure & ~inside, middle + 1, low)
+    return low
 
 
 def _running_count(flags: NDArray[np.bool_]) -> NDArray[np.int64]:

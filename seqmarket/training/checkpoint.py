@@ -17,15 +17,19 @@ from seqmarket.data.sealed import check_sealed, write_sealed
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
 from seqmarket.metrics.calibration import Calibration, calibration_from_dict
+from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.nn.pooling import TouchPooling
 from seqmarket.schema import SequenceSpec
 from seqmarket.training.changed_data import refuse_changed
 from seqmarket.training.config import ComponentConfig, RunConfig, TrainingConfig, parse_config
 from seqmarket.training.instantiate import build
+from seqmarket.training.objectives import make_objectives
 from seqmarket.training.tasks import Task, make_tasks
 
 _PROVENANCE = "seqmarket"
 _MODEL_PREFIX = "model."
+_MEMBERS = "model.members."
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -65,13 +69,16 @@ def build_model(
     tasks: Mapping[str, Task],
     settings: TrainingConfig,
 ) -> JourneyModel:
-    """An untrained model: the configured encoder, and one head per task."""
+    """An untrained model: the configured encoder, and a head per objective."""
     encoder: Any = build(component, spec, prefix="model.")
+    objectives = make_objectives(tasks, settings)
     heads = {
-        name: task.make_head(spec, encoder.d_model, settings.head_hidden, settings.head_dropout)
-        for name, task in tasks.items()
+        name: objective.make_head(spec, encoder.d_model, settings)
+        for name, objective in objectives.items()
     }
-    return JourneyModel(encoder, heads)
+    head_of = {task.name: name for name, found in objectives.items() for task in found.tasks}
+    pooling = TouchPooling(encoder.d_model, len(heads)) if settings.pooling == "attention" else None
+    return JourneyModel(encoder, heads, head_of, pooling)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class TrainedModel:
         gate: What their log was admitted by; None: not recorded.
     """
 
-    model: JourneyModel | None
+    model: JourneyModel | JourneyEnsemble | None
     spec: SequenceSpec
     config: RunConfig
     plain_config: Mapping[str, Any]
@@ -113,7 +120,9 @@ def provenance(plain_config: Mapping[str, Any], store: SequenceStore) -> dict[st
     }
 
 
-def save_trained(path: Path, model: JourneyModel | None, facts: Mapping[str, Any]) -> None:
+def save_trained(
+    path: Path, model: JourneyModel | JourneyEnsemble | None, facts: Mapping[str, Any]
+) -> None:
     """Writes the final model of a run: weights and provenance, without the optimizer."""
     weights = {} if model is None else model.state_dict()
     state = {_MODEL_PREFIX + name: value.detach().cpu() for name, value in weights.items()}
@@ -182,7 +191,7 @@ def load_trained(path: Path) -> TrainedModel:
     tasks = make_tasks(config.task)
     model = None
     if state:
-        model = build_model(config.model, spec, tasks, config.training)
+        model = _build(config, spec, tasks, together=any(k.startswith(_MEMBERS) for k in state))
         prefix = len(_MODEL_PREFIX)
         model.load_state_dict(
             {k[prefix:]: v for k, v in state.items() if k.startswith(_MODEL_PREFIX)}
@@ -197,6 +206,18 @@ def load_trained(path: Path) -> TrainedModel:
         store_fingerprint=facts["store_fingerprint"],
         gate=_gate(facts),
     )
+
+
+def _build(
+    config: RunConfig, spec: SequenceSpec, tasks: Mapping[str, Task], *, together: bool
+) -> JourneyModel | JourneyEnsemble:
+    """The untrained model of a run's end, or one member, which a checkpoint of its middle holds."""
+    if not together:
+        return build_model(config.model, spec, tasks, config.training)
+    members = [
+        build_model(config.model, spec, tasks, config.training) for _ in range(config.ensemble)
+    ]
+    return JourneyEnsemble(members, {name: task.kind for name, task in tasks.items()})
 
 
 def _gate(facts: Mapping[str, Any]) -> GateRecord | None:

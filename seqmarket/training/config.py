@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,13 +22,13 @@ from seqmarket.data.loader_settings import LoaderSettings
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.settings import (
     EncodingSettings,
-    PositiveDuration,
     ResourceSettings,
     Settings,
     SplitSettings,
     ValidationSettings,
 )
 from seqmarket.training.config_errors import explain, wrong
+from seqmarket.training.task_settings import CustomTask, TasksConfig
 from seqmarket.training.tracking.settings import TrackingSettings
 
 _NOT_PART_OF_A_RUN = ("ckpt_path", "hydra", "name", "paths", "tracking")
@@ -144,76 +143,8 @@ class DataConfig(Settings):
         return self
 
 
-class NextChannelTask(Settings):
-    """Which channel the next event arrives through, asked after every event.
-
-    Attributes:
-        weight: Of this task's loss in the sum.
-    """
-
-    weight: float = Field(1.0, gt=0)
-
-
-class PurchaseTask(Settings):
-    """Whether the customer buys within a horizon.
-
-    Attributes:
-        weight: Of this task's loss in the sum.
-        horizon: Length of the label window, which starts right after the prediction time.
-        active_within: Customers with no activity in this long before the prediction time are not
-            asked about.
-        active_by: Whether activity means a purchase or any event.
-        positive_weight: Weight of a positive label in the loss. Other than 1 it moves the
-            probabilities away from the true rate, which calibration then has to undo.
-    """
-
-    weight: float = Field(1.0, gt=0)
-    horizon: PositiveDuration = timedelta(days=7)
-    active_within: PositiveDuration = timedelta(days=56)
-    active_by: Literal["purchase", "event"] = "purchase"
-    positive_weight: float = Field(1.0, gt=0)
-
-
-class ChurnTask(Settings):
-    """Whether the customer buys nothing throughout a window.
-
-    Attributes:
-        weight: Of this task's loss in the sum.
-        window: Length of the label window, which starts right after the prediction time.
-        active_within: As for `PurchaseTask`.
-        active_by: As for `PurchaseTask`.
-        positive_weight: As for `PurchaseTask`.
-    """
-
-    weight: float = Field(1.0, gt=0)
-    window: PositiveDuration = timedelta(days=28)
-    active_within: PositiveDuration = timedelta(days=56)
-    active_by: Literal["purchase", "event"] = "purchase"
-    positive_weight: float = Field(1.0, gt=0)
-
-
-class TasksConfig(Settings):
-    """What is predicted; at least one task.
-
-    Attributes:
-        next_channel: Null: not asked.
-        purchase: Null: not asked.
-        churn: Null: not asked.
-    """
-
-    next_channel: NextChannelTask | None = None
-    purchase: PurchaseTask | None = None
-    churn: ChurnTask | None = None
-
-    @model_validator(mode="after")
-    def _at_least_one(self) -> Self:
-        if self.next_channel is None and self.purchase is None and self.churn is None:
-            raise ValueError("choose at least one of next_channel, purchase and churn")
-        return self
-
-
 def _adamw() -> ComponentConfig:
-    return ComponentConfig(target="torch.optim.AdamW", options={"lr": 5e-4, "weight_decay": 0.01})
+    return ComponentConfig(target="torch.optim.AdamW", options={"lr": 1.5e-3, "weight_decay": 0.01})
 
 
 class TrainingConfig(LoaderSettings):
@@ -228,13 +159,23 @@ class TrainingConfig(LoaderSettings):
         patience: Epochs without a better validation loss before the fit stops.
         ema_decay: Of the running average of the weights that is evaluated and kept; null: the
             last step's weights are.
-        calibrate: Whether probabilities are calibrated on the validation period.
+        calibration: How probabilities are corrected, on the validation period: `platt` or
+            `isotonic` scaling of a yes or no, one temperature of classes with either; or `none`.
         threads: Of torch. The default models are small: with two threads a step takes almost twice
             as long as with one. The exact results depend on it.
         checkpoint_every: Steps after which `last.ckpt` is renewed within an epoch, too. A run that
             goes on from there logs the training loss of the rest of that epoch.
         head_hidden: Width of the hidden layer of each task's head.
         head_dropout: Dropout in the heads.
+        pooling: What a head reads: the state after the newest event (`last`), or besides what it
+            finds by `attention` over all touches, which then explains it.
+        window_heads: What answers yes or no about a window: one `hazard` for all windows that wait
+            for the same event, or a `logistic` output per task.
+        hazard_bins: Stretches of time in which a hazard is constant.
+        time_components: Log-normals in the mixture of the time to the next event.
+        label_smoothing: Share of a class label that is spread over all classes.
+        point_weights: What a training point of a window task counts: the `exposure`, that is the
+            stretch of time that it was drawn from, or the same for all (`uniform`).
         resamples: Bootstrap resamples of customers behind each interval of a test metric.
     """
 
@@ -245,11 +186,17 @@ class TrainingConfig(LoaderSettings):
     gradient_clip: float = Field(1.0, gt=0)
     patience: int = Field(5, ge=1)
     ema_decay: float | None = Field(0.998, gt=0, lt=1)
-    calibrate: bool = True
+    calibration: Literal["platt", "isotonic", "none"] = "platt"
     threads: int = Field(1, ge=1)
     checkpoint_every: int = Field(1_000, ge=1)
     head_hidden: int = Field(128, ge=1)
     head_dropout: float = Field(0.1, ge=0, lt=1)
+    pooling: Literal["attention", "last"] = "attention"
+    window_heads: Literal["hazard", "logistic"] = "hazard"
+    hazard_bins: int = Field(24, ge=2)
+    time_components: int = Field(8, ge=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    point_weights: Literal["exposure", "uniform"] = "exposure"
     resamples: int = Field(500, ge=0)
 
 
@@ -318,6 +265,7 @@ class RunConfig(Settings):
         name: Of the run in MLflow; null: made from the model and the data.
         ckpt_path: `last` or `best` of the newest run with the same settings, or a path; null: a
             fresh start.
+        ensemble: Models that are trained, from consecutive seeds, and answer together.
         debug: Name of the debug overlay, if one is active.
         data: The log.
         model: What is trained and evaluated.
@@ -332,6 +280,7 @@ class RunConfig(Settings):
     seed: int = Field(1, ge=0, le=2**32 - 1)
     name: str | None = None
     ckpt_path: str | None = None
+    ensemble: int = Field(1, ge=1)
     debug: str | None = None
     data: DataConfig
     model: ComponentConfig
@@ -341,6 +290,24 @@ class RunConfig(Settings):
     trainer: TrainerConfig = TrainerConfig()
     tracking: TrackingSettings = TrackingSettings()
     paths: PathsConfig = PathsConfig()
+
+    @model_validator(mode="after")
+    def _positive_weights_have_an_effect(self) -> Self:
+        own = {"purchase": self.task.purchase, "churn": self.task.churn}
+        custom = {f"custom.{name}": task for name, task in self.task.custom.items()}
+        for name, task in {**own, **custom}.items():
+            if task is None or task.positive_weight == 1:
+                continue
+            key = f"task.{name}.positive_weight"
+            if isinstance(task, CustomTask) and task.outcome == "value":
+                raise wrong(key, "a summed value has no positive label; leave it at 1")
+            if self.training.window_heads == "hazard":
+                raise wrong(
+                    key,
+                    f"a hazard weighs no labels, so {task.positive_weight:g} would have no effect; "
+                    "leave it at 1, or set training.window_heads=logistic",
+                )
+        return self
 
 
 def parse_config(plain: Mapping[str, Any]) -> RunConfig:

@@ -42,5 +42,5 @@ def open_data(config: RunConfig, progress: Progress = lines) -> SequenceStore:
 
 def quality_report(config: RunConfig, store: SequenceStore) -> QualityReport:
     """What is in the store's log, with the label rates of the configured tasks."""
-    rates = label_rates(store.events, store.split, task_rules(config.task))
+    rates = label_rates(store.events, store.spec, store.split, task_rules(config.task))
     return replace(QualityReport.from_dict(store.report), labels=rates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,30 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqmarket.data.splits import to_datetime
+from seqmarket.metrics.amounts import AmountScores, DurationScores
 from seqmarket.metrics.classification import BinaryScores
 from seqmarket.metrics.ranking import CategoricalScores
 from seqmarket.metrics.resampling import Scores, bootstrap_metrics
-from seqmarket.schema import LabelTable
+from seqmarket.nn.per_task import next_rule
+from seqmarket.schema import LabelTable, SequenceSpec, TaskKind
 from seqmarket.training.predictors import Predictions, Tables
 from seqmarket.training.results import TaskResult
 
+SCORES: Mapping[TaskKind, Callable[[NDArray[Any], NDArray[Any]], Scores]] = {
+    "binary": BinaryScores,
+    "categorical": CategoricalScores,
+    "amount": AmountScores,
+    "duration": DurationScores,
+}
+
 
 def evaluate(
-    predictions: Mapping[str, Predictions], tables: Tables, *, n_resamples: int, seed: int
+    predictions: Mapping[str, Predictions],
+    tables: Tables,
+    *,
+    n_resamples: int,
+    seed: int,
+    alone: str | None = None,
 ) -> list[TaskResult]:
     """Compares models task by task.
 
@@ -28,6 +42,7 @@ def evaluate(
         tables: The rows, by task.
         n_resamples: Resamples of the customers for the intervals.
         seed: Seed of the resampling.
+        alone: The model that is one member of the own model, an ensemble, and no baseline.
 
     Returns:
         One result per task that has rows and that the run's own model answers.
@@ -43,14 +58,14 @@ def evaluate(
             if name in by_task
         }
         drawn = bootstrap_metrics(table.customer, scores, n_resamples=n_resamples, seed=seed)
-        binary = table.kind == "binary"
         results.append(
             TaskResult(
                 task=name,
                 kind=table.kind,
                 n_rows=len(table),
                 n_customers=len(np.unique(table.customer)),
-                base_rate=float(table.label.mean()) if binary else None,
+                base_rate=float(table.label.mean()) if table.kind == "binary" else None,
+                alone=alone,
                 models={model: drawn.intervals(model) for model in scores},
                 differences={o: drawn.difference(own, o) for o in scores if o != own},
                 period=(
@@ -63,30 +78,29 @@ def evaluate(
 
 
 def _scores(table: LabelTable, probability: NDArray[np.float64]) -> Scores:
-    if table.kind == "binary":
-        return BinaryScores(table.label, probability)
-    return CategoricalScores(table.label, probability)
+    return SCORES[table.kind](table.label, probability)
 
 
 def prediction_table(
-    predictions: Mapping[str, Predictions], tables: Tables, classes: tuple[str, ...]
+    predictions: Mapping[str, Predictions], tables: Tables, spec: SequenceSpec
 ) -> pl.DataFrame:
     """What each model said about each row, for later comparisons.
 
     Columns: `task`, `customer` (the row of the customer in the store, not an identifier),
     `prediction_time` (UTC), `label`, `model`, `probability` (of label 1, or of the true class),
-    `predicted` and `rank` (categorical tasks: the likeliest class, and the true one's place).
+    `predicted` and `rank` (categorical tasks: the likeliest class, and the true one's place),
+    `quantities` (an amount: expected value and median; a duration: its quantiles, in days).
     """
     frames = []
     for task, table in tables.items():
         for model, by_task in predictions.items():
             if task in by_task:
-                frames.append(_predictions_of(model, table, by_task[task], classes))
+                frames.append(_predictions_of(model, table, by_task[task], spec))
     return pl.concat(frames) if frames else pl.DataFrame()
 
 
 def _predictions_of(
-    model: str, table: LabelTable, probability: NDArray[np.float64], classes: tuple[str, ...]
+    model: str, table: LabelTable, predicted: NDArray[np.float64], spec: SequenceSpec
 ) -> pl.DataFrame:
     n = len(table)
     columns: dict[str, Any] = {
@@ -95,20 +109,24 @@ def _predictions_of(
         "prediction_time": pl.Series(table.time).cast(pl.Datetime("us", "UTC")),
         "model": pl.Series([model], dtype=pl.String).new_from_index(0, n),
     }
+    columns |= {
+        "label": pl.Series(table.label).cast(pl.String),
+        "probability": pl.Series([None], dtype=pl.Float64).new_from_index(0, n),
+        "predicted": pl.Series([None], dtype=pl.String).new_from_index(0, n),
+        "rank": pl.Series([None], dtype=pl.Int32).new_from_index(0, n),
+        "quantities": pl.Series([None], dtype=pl.List(pl.Float64)).new_from_index(0, n),
+    }
     if table.kind == "binary":
-        columns |= {
-            "label": pl.Series(table.label).cast(pl.String),
-            "probability": probability,
-            "predicted": pl.Series([None] * n, dtype=pl.String),
-            "rank": pl.Series([None] * n, dtype=pl.Int32),
-        }
-    else:
-        names = np.array(classes)
-        true = probability[np.arange(n), table.label]
+        columns["probability"] = predicted
+    elif table.kind == "categorical":
+        names = np.array(next_rule(table).classes(spec))
+        true = predicted[np.arange(n), table.label]
         columns |= {
             "label": names[table.label],
             "probability": true,
-            "predicted": names[probability.argmax(axis=1)],
-            "rank": pl.Series((probability > true[:, None]).sum(axis=1) + 1, dtype=pl.Int32),
+            "predicted": names[predicted.argmax(axis=1)],
+            "rank": pl.Series((predicted > true[:, None]).sum(axis=1) + 1, dtype=pl.Int32),
         }
+    else:
+        columns["quantities"] = pl.Series(predicted).cast(pl.List(pl.Float64))
     return pl.DataFrame(columns)

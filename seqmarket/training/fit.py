@@ -25,11 +25,13 @@ from torch import Tensor
 
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.errors import SeqmarketError
+from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.training.checkpoint import AtomicCheckpointIO, build_model, check_whole
 from seqmarket.training.config import RunConfig
 from seqmarket.training.instantiate import build
 from seqmarket.training.learner import JourneyLearner
+from seqmarket.training.objectives import make_objectives
 from seqmarket.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -42,26 +44,39 @@ EpochMetrics = Callable[[Mapping[str, float], int], None]
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a fit came to, in numbers.
+
+    Attributes:
+        epochs: Epochs completed, those before a resumption included.
+        best_epoch: The epoch of the weights, from 1; None where several models have their own.
+        seconds: Wall time of this fit.
+        events_per_second: Real (unpadded) events through training steps per second of the fit.
+    """
+
+    epochs: int
+    best_epoch: int | None
+    seconds: float
+    events_per_second: float
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """The outcome of a fit.
+    """A fitted model.
 
     Attributes:
         model: With the weights of the best epoch.
         device: Where it was trained.
-        epochs: Epochs completed, those before a resumption included.
-        best_epoch: The epoch of the weights, from 1.
-        seconds: Wall time of this fit.
-        events_per_second: Real (unpadded) events through training steps per second of the fit.
+        outcome: What the fit came to.
         is_global_zero: Whether this is the process that reports.
+        alone: The first member of an ensemble; None where the model is none.
     """
 
-    model: JourneyModel
+    model: JourneyModel | JourneyEnsemble
     device: torch.device
-    epochs: int
-    best_epoch: int
-    seconds: float
-    events_per_second: float
+    outcome: Outcome
     is_global_zero: bool
+    alone: JourneyModel | None = None
 
 
 def growing_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:
@@ -100,7 +115,7 @@ class EpochReport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts real events."""
-        self.events += int(batch.journeys.mask.sum())
+        self.events += batch.events
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reports the epoch."""
@@ -172,12 +187,13 @@ def fit(
     spec = data.store.spec
     torch.manual_seed(config.seed)
     model = build_model(config.model, spec, tasks, config.training)
-    for name, task in tasks.items():
+    for name, points in data.training_points().items():
         head: Any = model.heads[name]
-        head.set_prior(torch.from_numpy(task.prior(data.tables("train")[name], spec)).float())
+        head.start_from(*(torch.from_numpy(column) for column in points))
     learner = JourneyLearner(
         model,
         tasks,
+        make_objectives(tasks, config.training),
         spec,
         make_optimizer=lambda groups: build(
             config.training.optimizer, groups, prefix="training.optimizer."
@@ -257,9 +273,11 @@ def fit(
     return Fitted(
         model=learner.model,
         device=trainer.strategy.root_device,
-        epochs=trainer.current_epoch,
-        best_epoch=int(chosen["epoch"]) + 1,
-        seconds=seconds,
-        events_per_second=epochs.events / max(seconds, 1e-9),
+        outcome=Outcome(
+            epochs=trainer.current_epoch,
+            best_epoch=int(chosen["epoch"]) + 1,
+            seconds=seconds,
+            events_per_second=epochs.events / max(seconds, 1e-9),
+        ),
         is_global_zero=trainer.is_global_zero,
     )

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
@@ -18,22 +20,25 @@ from torchmetrics.classification import (
     BinaryAveragePrecision,
     MulticlassAccuracy,
 )
+from torchmetrics.regression import MeanAbsoluteError
 
-from seqmarket.data.batch import TaskBatch
+from seqmarket.data.batch import Targets, TaskBatch
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import SequenceSpec
+from seqmarket.schema import QUANTILES, SequenceSpec
 from seqmarket.training.config import TrainingConfig
+from seqmarket.training.objectives import Trained, weighted_mean
 from seqmarket.training.tasks import Task
 
 OptimizerFactory = Callable[[Any], Optimizer]
 
 
 class JourneyLearner(LightningModule):
-    """Trains a journey model on all tasks at once.
+    """Trains a journey model on all objectives at once.
 
     Args:
         model: Encoder and heads.
         tasks: The tasks, by name.
+        objectives: What each head is trained on, by the name of the head.
         spec: What the model was built for.
         make_optimizer: Builds the optimizer from parameter groups.
         settings: Learning-rate schedule.
@@ -41,10 +46,14 @@ class JourneyLearner(LightningModule):
         provenance: Plain containers that every checkpoint carries, enough to rebuild the model.
     """
 
+    _steps: Tensor
+    _weights: Tensor
+
     def __init__(
         self,
         model: JourneyModel,
         tasks: Mapping[str, Task],
+        objectives: Mapping[str, Trained],
         spec: SequenceSpec,
         *,
         make_optimizer: OptimizerFactory,
@@ -55,6 +64,7 @@ class JourneyLearner(LightningModule):
         super().__init__()
         self.model = model
         self.tasks = dict(tasks)
+        self.objectives = dict(objectives)
         self._make_optimizer = make_optimizer
         self._settings = settings
         self._seed = seed
@@ -64,6 +74,10 @@ class JourneyLearner(LightningModule):
         self.metric_modules = torch.nn.ModuleList(self._metrics.values())
         # Sums of loss and rows per task, kept by hand: a mean metric would drop what is not finite.
         self._loss_sums: dict[str, Tensor] = {}
+        # Of the epoch's steps: their number, the loss, and that of each objective.
+        self.register_buffer("_steps", torch.zeros(2 + len(objectives)), persistent=False)
+        weights = torch.tensor([objective.weight for objective in objectives.values()])
+        self.register_buffer("_weights", weights, persistent=False)
 
     def on_train_batch_start(self, batch: TaskBatch, batch_idx: int) -> None:
         """Seeds dropout by the step alone, so that a resumed run draws what it would have drawn."""
@@ -71,24 +85,35 @@ class JourneyLearner(LightningModule):
         torch.manual_seed(int(state.generate_state(1)[0]))
 
     def training_step(self, batch: TaskBatch, batch_idx: int) -> Tensor:
-        """Weighted sum of the tasks' losses on one batch."""
+        """Weighted sum of the objectives' losses on one batch."""
         states = self.model.encode(batch.journeys).states  # (B, T, D)
-        total = torch.zeros((), device=self.device)
-        for name, task in self.tasks.items():
+        losses = []
+        for name in self.objectives:
             target = batch.targets[name]
-            logits = self.model.logits(states, batch.journeys.time, name, target.points)
-            loss = task.loss(logits, target.label, target.weight)
-            total = total + task.weight * loss
-            self.log(
-                f"train/{name}/loss",
-                loss,
-                on_step=False,
-                on_epoch=True,
-                batch_size=1,
-                sync_dist=True,
+            raw = self.model.read(states, batch.journeys.time, name, target.points)
+            head: Any = self.model.heads[name]
+            losses.append(
+                weighted_mean(head.losses(raw, target.label, target.amount), target.weight)
             )
-        self.log("train/loss", total, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        each = torch.stack(losses)
+        total = torch.dot(each, self._weights)
+        with torch.no_grad():
+            self._steps[0] += 1
+            self._steps[1] += total
+            self._steps[2:] += each
         return total
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the sums at zero; they stay on the device until the epoch ends."""
+        self._steps.zero_()
+
+    def _log_steps(self) -> None:
+        """Logs the mean losses of the epoch's steps."""
+        summed = self.trainer.strategy.reduce(self._steps, reduce_op="sum")
+        means = summed[1:] / summed[0].clamp(min=1)
+        self.log("train/loss", means[0])
+        for name, loss in zip(self.objectives, means[1:], strict=True):
+            self.log(f"train/{name}/loss", loss)
 
     def on_validation_epoch_start(self) -> None:
         """Starts the sums of the losses at zero."""
@@ -101,17 +126,30 @@ class JourneyLearner(LightningModule):
             target = batch.targets[name]
             if len(target.label) == 0:
                 continue
-            logits = self.model.logits(states, batch.journeys.time, name, target.points).float()
-            rows = len(target.label)
-            loss = task.loss(logits, target.label, target.weight)
-            self._loss_sums[name] += torch.stack([loss * rows, loss.new_tensor(float(rows))])
+            head: Any = self.model.heads[self.model.head_of[name]]
+            raw = self.model.read(
+                states, batch.journeys.time, self.model.head_of[name], target.points
+            )
+            answer = head.answer(raw, name)
+            losses = _losses(task, head, raw, answer, target)
+            self._loss_sums[name] += torch.stack(
+                [losses.sum(), losses.new_tensor(float(len(losses)))]
+            )
             # Left to torchmetrics, a batch whose logits all lie in [0, 1] would pass for one of
             # probabilities, and be mixed with batches that do not.
-            answer = logits.sigmoid() if task.kind == "binary" else logits
-            self._metrics[name].update(answer, target.label)
+            answer = answer.sigmoid() if task.kind == "binary" else answer
+            if task.kind in ("binary", "categorical"):
+                self._metrics[name].update(answer, target.label)
+            else:
+                self._metrics[name].update(_median(task, answer), target.amount)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs each task's metrics, and their weighted loss, by which the best epoch is chosen."""
+        """Logs each task's metrics, and their weighted loss, by which the best epoch is chosen.
+
+        And the training losses: callbacks read them before the module is told of the epoch's end.
+        """
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self._log_steps()
         total = torch.zeros((), device=self.device)
         for name, task in self.tasks.items():
             summed = self.trainer.strategy.reduce(self._loss_sums[name], reduce_op="sum")
@@ -158,12 +196,32 @@ def warm_up_then_cosine(steps: int, settings: TrainingConfig) -> Callable[[int],
     return factor
 
 
+def _losses(task: Task, head: Any, raw: Tensor, answer: Tensor, target: Targets) -> Tensor:
+    """(N,) losses on evaluated rows, whose labels are those of the task and not of the head."""
+    if task.kind == "binary":
+        return binary_cross_entropy_with_logits(answer, target.label.float(), reduction="none")
+    if task.kind == "categorical":
+        return cross_entropy(answer, target.label, reduction="none")
+    if task.kind == "duration":
+        quantiles = answer.new_tensor(QUANTILES)
+        missed = target.amount.unsqueeze(1) - answer  # (N, Q)
+        return torch.maximum(quantiles * missed, (quantiles - 1) * missed).mean(dim=1)
+    losses: Tensor = head.losses(raw, target.label, target.amount)
+    return losses
+
+
+def _median(task: Task, answer: Tensor) -> Tensor:
+    return answer[:, 1] if task.kind == "amount" else answer[:, QUANTILES.index(0.5)]
+
+
 def _metrics(task: Task, spec: SequenceSpec) -> MetricCollection:
     if task.kind == "binary":
         return MetricCollection(
             {"auroc": BinaryAUROC(), "average_precision": BinaryAveragePrecision()},
             compute_groups=False,
         )
-    classes = spec.n_channels
+    if task.kind != "categorical":
+        return MetricCollection({"mean_absolute_error": MeanAbsoluteError()})
+    classes = len(task.classes(spec))
     accuracy = MulticlassAccuracy(num_classes=classes, average="micro")
     return MetricCollection({"accuracy": accuracy}, compute_groups=False)

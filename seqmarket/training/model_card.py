@@ -94,6 +94,7 @@ class CardFacts:
         overrides: The command line's overrides of the configuration.
         class_rows: Test rows of each class of each categorical task.
         deep: Whether the own model is a neural network.
+        members: Networks that answer together.
     """
 
     run_name: str
@@ -112,6 +113,7 @@ class CardFacts:
     overrides: Sequence[str] = ()
     class_rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     deep: bool = True
+    members: int = 1
 
 
 def model_card(facts: CardFacts) -> str:
@@ -218,9 +220,15 @@ def _limits(facts: CardFacts) -> Iterable[str]:
             "sampling of customers, not another season, price level or campaign plan."
         )
     if facts.deep:
+        seeds = "Trained once with one seed; another seed gives other figures."
+        if facts.members > 1:
+            seeds = (
+                f"The mean of {facts.members} networks, each from a seed of its own; other seeds "
+                "give other figures."
+            )
         yield (
-            "Trained once with one seed; another seed gives other figures. "
-            "Attention weights describe where the model looks; they are no explanation of cause."
+            f"{seeds} Attention weights describe where the model looks; "
+            "they are no explanation of cause."
         )
     yield "Channels and categories that first appear after the training period count as unknown."
     for result in facts.results:

@@ -46,7 +46,13 @@ def refuse_unanswerable(component: ComponentConfig, tasks: Mapping[str, Task]) -
     """
     kinds = resolve_target(component.target).kinds
     if not any(task.kind in kinds for task in tasks.values()):
-        wanted = "next_channel" if "categorical" in kinds else "purchase, churn"
+        asked = {
+            "categorical": "next_channel",
+            "binary": "purchase, churn",
+            "amount": "value",
+            "duration": "time_to_next",
+        }
+        wanted = ", ".join(asked[kind] for kind in asked if kind in kinds)
         raise SeqmarketError(
             f"{model_name(component)} answers none of the tasks {', '.join(tasks)}",
             where="model, task",

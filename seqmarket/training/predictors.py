@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -11,15 +11,24 @@ from numpy.typing import NDArray
 
 from seqmarket.data.batch import Targets, TaskBatch
 from seqmarket.data.datasets import EvaluationSet
-from seqmarket.metrics.calibration import Calibration, fit_calibration
+from seqmarket.metrics.calibration import CALIBRATED, Calibration, fit_calibration
+from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import Baseline, EventArrays, LabelTable, SequenceSpec
+from seqmarket.schema import (
+    QUANTILES,
+    Baseline,
+    EventArrays,
+    LabelTable,
+    SequenceSpec,
+    TaskKind,
+)
 from seqmarket.tensors import JourneyBatch, Points
 from seqmarket.training.tasks import Task
 
 Tables = Mapping[str, LabelTable]
 Predictions = dict[str, NDArray[np.float64]]
-"""Per task, (N,) probabilities of label 1 or (N, classes), in the order of the label table."""
+"""Per task, what is said about each row, in the order of the label table and the form that fits
+its kind (`seqmarket.schema`)."""
 
 
 class Predictor(Protocol):
@@ -44,7 +53,7 @@ class DeepPredictor:
 
     def __init__(
         self,
-        model: JourneyModel,
+        model: JourneyModel | JourneyEnsemble,
         tasks: Mapping[str, Task],
         events: EventArrays,
         spec: SequenceSpec,
@@ -62,11 +71,10 @@ class DeepPredictor:
     @torch.no_grad()
     def predict(self, tables: Tables) -> Predictions:
         """Probabilities of every task; see `Predictor`."""
-        logits = {}
-        for name, table in tables.items():
-            binary = self._tasks[name].kind == "binary"
-            shape = (len(table),) if binary else (len(table), self._spec.n_channels)
-            logits[name] = np.zeros(shape, dtype=np.float32)
+        answers = {
+            name: np.zeros((len(table), *self._width(table.kind, name)), dtype=np.float32)
+            for name, table in tables.items()
+        }
         batches = EvaluationSet(self._events, tables, self._spec.max_length, self._tokens)
         for i in range(len(batches)):
             loaded = batches[i]
@@ -74,9 +82,19 @@ class DeepPredictor:
             batch = to_device(loaded, self._device)
             states = self._model.encode(batch.journeys).states  # (B, T, D)
             for name, target in batch.targets.items():
-                output = self._model.logits(states, batch.journeys.time, name, target.points)
-                logits[name][rows[name]] = output.float().cpu().numpy()
-        return {name: self._tasks[name].probabilities(values) for name, values in logits.items()}
+                found = self._model.answer(states, batch.journeys.time, name, target.points)
+                answers[name][rows[name]] = found.float().cpu().numpy()
+        return {name: self._tasks[name].predictions(values) for name, values in answers.items()}
+
+    def _width(self, kind: TaskKind, name: str) -> tuple[int, ...]:
+        classes = len(self._tasks[name].classes(self._spec))
+        shapes: dict[TaskKind, tuple[int, ...]] = {
+            "binary": (),
+            "categorical": (classes,),
+            "amount": (2,),
+            "duration": (len(QUANTILES),),
+        }
+        return shapes[kind]
 
 
 class BaselinePredictor:
@@ -113,14 +131,20 @@ class CalibratedPredictor:
         self.calibrations = dict(calibrations)
 
     @classmethod
-    def fit(cls, predictor: Predictor, validation: Tables) -> CalibratedPredictor:
+    def fit(
+        cls,
+        predictor: Predictor,
+        validation: Tables,
+        method: Literal["platt", "isotonic"] = "platt",
+    ) -> CalibratedPredictor:
         """Fits the corrections on the validation rows, as for every model of a run."""
         predictions = predictor.predict(validation)
         return cls(
             predictor,
             {
-                name: fit_calibration(validation[name].kind, values, validation[name].label)
+                name: fit_calibration(validation[name].kind, values, validation[name].label, method)
                 for name, values in predictions.items()
+                if validation[name].kind in CALIBRATED
             },
         )
 
@@ -147,11 +171,14 @@ def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
         name: Targets(
             points=Points(*(x.to(device, non_blocking=True) for x in target.points)),
             label=target.label.to(device, non_blocking=True),
+            amount=target.amount.to(device, non_blocking=True),
             weight=target.weight.to(device, non_blocking=True),
             table_row=target.table_row,
         )
         for name, target in batch.targets.items()
     }
     return TaskBatch(
-        JourneyBatch(*(x.to(device, non_blocking=True) for x in batch.journeys)), targets
+        JourneyBatch(*(x.to(device, non_blocking=True) for x in batch.journeys)),
+        targets,
+        batch.events,
     )

@@ -117,14 +117,14 @@ def _baseline_metrics(facts: RunFacts) -> dict[str, float]:
 def _cost_metrics(facts: RunFacts) -> dict[str, float]:
     costs = {"cost/fit_seconds": facts.seconds}
     if facts.fitted is not None:
-        costs["cost/events_per_second"] = facts.fitted.events_per_second
+        costs["cost/events_per_second"] = facts.fitted.outcome.events_per_second
         costs["cost/parameters"] = _n_parameters(facts.fitted)
-        costs["cost/epochs"] = facts.fitted.epochs
+        costs["cost/epochs"] = facts.fitted.outcome.epochs
     return costs
 
 
 def _log_predictions(tracked: TrackedRun, facts: RunFacts) -> None:
-    table = prediction_table(facts.predictions, facts.tables, facts.store.spec.channel.categories)
+    table = prediction_table(facts.predictions, facts.tables, facts.store.spec)
     path = facts.model_file.parent.parent / "predictions.parquet"
     write_sealed(path, table.write_parquet)
     tracked.log_artifact(path, "results")
@@ -146,10 +146,14 @@ def _log_plots(tracked: TrackedRun, facts: RunFacts) -> None:
                 "lift": plots.lift_curve(label, scores, task, facts.own),
                 "scores": plots.score_distribution(label, own, task),
             }
-        else:
-            names = facts.store.spec.channel.categories
+        elif result.kind == "categorical":
+            names = facts.tasks[task].classes(facts.store.spec)
             predicted = own.argmax(axis=1)
             figures = {"confusion": plots.confusion_matrix(label, predicted, names, task)}
+        elif result.kind == "amount":
+            figures = {"groups": plots.amounts_by_group(label, scores, task, facts.own)}
+        else:
+            figures = {"coverage": plots.quantile_coverage(label, scores, task, facts.own)}
         for kind, figure in figures.items():
             tracked.log_figure(figure, f"plots/{task}_{kind}.png")
     if facts.fitted is not None:
@@ -200,9 +204,9 @@ def _card_facts(facts: RunFacts) -> CardFacts:
         results=facts.results,
         cost=TrainingCost(
             wall_seconds=facts.seconds,
-            epochs=0 if fitted is None else fitted.epochs,
-            best_epoch=None if fitted is None else fitted.best_epoch,
-            events_per_second=None if fitted is None else fitted.events_per_second,
+            epochs=0 if fitted is None else fitted.outcome.epochs,
+            best_epoch=None if fitted is None else fitted.outcome.best_epoch,
+            events_per_second=None if fitted is None else fitted.outcome.events_per_second,
             threads=facts.threads,
             device=device,
         ),
@@ -212,15 +216,16 @@ def _card_facts(facts: RunFacts) -> CardFacts:
         class_rows={
             name: dict(
                 zip(
-                    store.spec.channel.categories,
-                    np.bincount(table.label, minlength=store.spec.n_channels).tolist(),
+                    classes,
+                    np.bincount(table.label, minlength=len(classes)).tolist(),
                     strict=True,
                 )
             )
             for name, table in facts.tables.items()
-            if table.kind == "categorical"
+            if (classes := facts.tasks[name].classes(store.spec))
         },
         deep=fitted is not None,
+        members=1 if fitted is None else config.ensemble,
     )
 
 

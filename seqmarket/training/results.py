@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from seqmarket.metrics import classification, ranking
+from seqmarket.metrics import amounts, classification, ranking
 from seqmarket.metrics.resampling import Interval
 from seqmarket.schema import TaskKind
 
 HIGHER_IS_BETTER: dict[str, bool] = {
     **classification.HIGHER_IS_BETTER,
     **ranking.HIGHER_IS_BETTER,
+    **amounts.AMOUNT_METRICS,
+    **amounts.DURATION_METRICS,
 }
 
 _MAIN_METRICS: dict[str, tuple[str, ...]] = {
@@ -25,6 +27,8 @@ _MAIN_METRICS: dict[str, tuple[str, ...]] = {
 _MAIN_METRICS_OF_KIND: dict[TaskKind, tuple[str, ...]] = {
     "binary": ("auroc", "log_loss"),
     "categorical": ("accuracy", "log_loss"),
+    "amount": ("mean_absolute_error", "gini"),
+    "duration": ("mean_absolute_error", "pinball_loss"),
 }
 
 
@@ -47,6 +51,7 @@ class TaskResult:
         differences: Own model minus baseline, by baseline and metric, paired on the same
             customers; empty when there is nothing to compare with.
         period: First and last prediction time.
+        alone: The model that is one member of the own model, an ensemble, and no baseline.
     """
 
     task: str
@@ -57,6 +62,7 @@ class TaskResult:
     models: Mapping[str, Mapping[str, Interval]]
     differences: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     period: tuple[date, date] | None = None
+    alone: str | None = None
 
     @property
     def model(self) -> str:
@@ -129,7 +135,8 @@ def standings(result: TaskResult) -> list[Standing]:
     """How the run's model stands on the main metrics; empty where there is no baseline."""
     found = []
     for metric in main_metrics(result.task, result.kind):
-        baseline = result.best(metric, among=result.differences)
+        baselines = {model: None for model in result.differences if model != result.alone}
+        baseline = result.best(metric, among=baselines)
         if baseline is None:
             continue
         difference = result.differences[baseline][metric]
@@ -139,14 +146,30 @@ def standings(result: TaskResult) -> list[Standing]:
     return found
 
 
+def gain_of_ensemble(result: TaskResult) -> str | None:
+    """What the ensemble is ahead of one of its members, in words; None where there is none."""
+    if result.alone is None or result.alone not in result.differences:
+        return None
+    gains = result.differences[result.alone]
+    parts = [
+        f"{metric_name(metric)} {format_interval(gains[metric], signed=True)}"
+        for metric in main_metrics(result.task, result.kind)
+    ]
+    return f"the ensemble against its first member alone: {', '.join(parts)}"
+
+
 _METRIC_NAMES = {
     "auroc": "AUROC",
     "average_precision": "AP",
     "brier": "Brier",
     "calibration_error": "ECE",
     "lift_at_10": "lift10",
+    "gini": "Gini",
     "macro_f1": "macro F1",
+    "mean_absolute_error": "MAE",
     "mrr": "MRR",
+    "pinball_loss": "pinball",
+    "root_mean_squared_error": "RMSE",
     "top_3": "top-3",
 }
 

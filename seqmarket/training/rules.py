@@ -4,31 +4,50 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from seqmarket.data.labels import NEXT_CHANNEL, TaskRule, WindowRule
-from seqmarket.training.config import TasksConfig
-
-_MICROSECOND = timedelta(microseconds=1)
+from seqmarket.schema import (
+    EVERY_EVENT,
+    PURCHASES,
+    EventFilter,
+    NextRule,
+    Outcome,
+    TaskRule,
+    WindowRule,
+)
+from seqmarket.training.task_settings import CustomTask, TasksConfig, WindowTask
 
 
 def task_rules(config: TasksConfig) -> dict[str, TaskRule]:
     """The rule of each configured task, by name, in a fixed order."""
-    rules: dict[str, TaskRule] = {}
+    rules: list[TaskRule] = []
     if config.next_channel is not None:
-        rules[NEXT_CHANNEL] = None
+        rules.append(NextRule("next_channel", "channel", config.next_channel.not_scored))
+    if config.next_event_type is not None:
+        rules.append(NextRule("next_event_type", "event_type", config.next_event_type.not_scored))
+    if config.time_to_next is not None:
+        rules.append(NextRule("time_to_next", "time"))
     if (purchase := config.purchase) is not None:
-        rules["purchase"] = WindowRule(
-            task="purchase",
-            window=purchase.horizon // _MICROSECOND,
-            purchase_means=1,
-            active_within=purchase.active_within // _MICROSECOND,
-            active_by=purchase.active_by,
-        )
+        rules.append(_window("purchase", purchase, purchase.horizon, "happens", PURCHASES))
     if (churn := config.churn) is not None:
-        rules["churn"] = WindowRule(
-            task="churn",
-            window=churn.window // _MICROSECOND,
-            purchase_means=0,
-            active_within=churn.active_within // _MICROSECOND,
-            active_by=churn.active_by,
-        )
-    return rules
+        rules.append(_window("churn", churn, churn.window, "absent", PURCHASES))
+    if (value := config.value) is not None:
+        rules.append(_window("value", value, value.window, "value", PURCHASES))
+    for name, task in config.custom.items():
+        rules.append(_window(name, task, task.window, task.outcome, _filter(task)))
+    return {rule.task: rule for rule in rules}
+
+
+def _window(
+    name: str, task: WindowTask, window: timedelta, outcome: Outcome, target: EventFilter
+) -> WindowRule:
+    return WindowRule(
+        task=name,
+        window=window // timedelta(microseconds=1),
+        outcome=outcome,
+        target=target,
+        active_within=task.active_within // timedelta(microseconds=1),
+        active=PURCHASES if task.active_by == "purchase" else EVERY_EVENT,
+    )
+
+
+def _filter(task: CustomTask) -> EventFilter:
+    return EventFilter(task.purchase, task.channel, task.event_type, task.least_value)

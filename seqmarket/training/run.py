@@ -16,17 +16,18 @@ import yaml
 
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.loader_settings import LoaderSettings
-from seqmarket.data.splits import FOLDS
 from seqmarket.data.store import SequenceStore
-from seqmarket.errors import SeqmarketError
+from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import MICROSECONDS_PER_DAY
+from seqmarket.training.askable import check_rows
 from seqmarket.training.checkpoint import check_resumable, provenance, save_trained
 from seqmarket.training.config import RunConfig
 from seqmarket.training.data import open_data
 from seqmarket.training.evaluation import evaluate
-from seqmarket.training.fit import Fitted, fit
+from seqmarket.training.fit import Fitted
+from seqmarket.training.members import fit_members
 from seqmarket.training.models import fit_baseline, is_deep, model_name, refuse_unanswerable
+from seqmarket.training.objectives import make_objectives
 from seqmarket.training.predictors import (
     CalibratedPredictor,
     DeepPredictor,
@@ -73,7 +74,7 @@ def run(
     store = open_data(config)
     tasks = make_tasks(config.task)
     data = make_datamodule(config, store, tasks)
-    _check_rows(data)
+    check_rows(data)
     if start.checkpoint is not None:
         check_resumable(start.checkpoint, plain, store)
     remember(start, plain)
@@ -100,15 +101,20 @@ def run(
             else deep_predictor(fitted.model, tasks, data, config, fitted.device)
         }
         seconds = time.monotonic() - started
+        alone = None
+        if fitted is not None and fitted.alone is not None:
+            alone = f"{own}_alone"
+            models[alone] = deep_predictor(fitted.alone, tasks, data, config, fitted.device)
         for other, component in config.baselines.items():
             if other != own:
                 log.info("fitting the baseline %s", other)
                 models[other] = fit_baseline(component, data, f"baselines.{other}.")
 
-        if config.training.calibrate:
+        method = config.training.calibration
+        if method != "none":
             rows = data.tables("validation")
             models = {
-                model: CalibratedPredictor.fit(predictor, rows)
+                model: CalibratedPredictor.fit(predictor, rows, method)
                 for model, predictor in models.items()
             }
         model_file = start.run_dir / CHECKPOINTS / "model.ckpt"
@@ -119,7 +125,11 @@ def run(
         tables = data.tables("test")
         predictions = {model: predictor.predict(tables) for model, predictor in models.items()}
         results = evaluate(
-            predictions, tables, n_resamples=config.training.resamples, seed=config.seed
+            predictions,
+            tables,
+            n_resamples=config.training.resamples,
+            seed=config.seed,
+            alone=alone,
         )
         metrics = report_run(
             tracked,
@@ -157,12 +167,11 @@ def _fit_deep(
     if not is_deep(config.model):
         refuse_unanswerable(config.model, tasks)
         return None
-    return fit(
+    return fit_members(
         config,
         tasks,
         data,
-        checkpoints=start.run_dir / CHECKPOINTS,
-        resume_from=start.checkpoint,
+        start,
         provenance=facts,
         report=lambda metrics, epoch: tracked.log_metrics(metrics, step=epoch),
     )
@@ -189,6 +198,10 @@ def make_datamodule(
     return JourneyDataModule(
         store,
         {name: task.rule for name, task in tasks.items()},
+        {
+            name: objective.points
+            for name, objective in make_objectives(tasks, config.training).items()
+        },
         seed=config.seed,
         history=config.data.encoding.history,
         **{name: getattr(config.training, name) for name in LoaderSettings.model_fields},
@@ -196,7 +209,7 @@ def make_datamodule(
 
 
 def deep_predictor(
-    model: JourneyModel,
+    model: JourneyModel | JourneyEnsemble,
     tasks: Mapping[str, Task],
     data: JourneyDataModule,
     config: RunConfig,
@@ -217,42 +230,6 @@ def set_threads(wanted: int) -> int:
     """Results repeat bitwise only with the same number of threads, so it is set and logged."""
     torch.set_num_threads(wanted)
     return torch.get_num_threads()
-
-
-def _check_rows(data: JourneyDataModule) -> None:
-    """Says how many rows each fold has; a task without any cannot be trained or judged."""
-    store = data.store
-    for name, rule in data.rules.items():
-        if rule is not None and not store.events.purchase.any():
-            types = ", ".join(store.spec.event_type.categories[:8])
-            raise SeqmarketError(
-                f"the task {name} needs purchases, and no event of the log is one",
-                where="data.purchase_event_types",
-                fix=f"name the types that are purchases; the log has {types}",
-            )
-        if rule is None and store.spec.n_channels < 2:
-            raise SeqmarketError(
-                f"the task {name} needs two channels at least in the training period; "
-                f"there is {store.spec.n_channels}",
-                where="task.next_channel",
-                fix="leave it out: ~task.next_channel, or choose task=purchase or task=churn",
-            )
-    for fold in FOLDS:
-        for name, table in data.tables(fold).items():
-            log.info("%-10s %-14s %7s rows", fold, name, f"{len(table):,}")
-            if len(table) == 0:
-                period, rule = store.split.periods[fold], data.rules[name]
-                what = f"the task {name} has no rows in the {fold} period ({period})"
-                if rule is not None and rule.window >= period.end - period.start:
-                    days = rule.window / MICROSECONDS_PER_DAY
-                    what += f": it is not longer than the task's window of {days:g} days"
-                raise SeqmarketError(
-                    what,
-                    where="data.split, task",
-                    fix="lengthen that period (data.split.train_fraction=0.5 "
-                    "data.split.validation_fraction=0.25), shorten the task's window or horizon, "
-                    f"or leave the task out (~task.{name})",
-                )
 
 
 def _record_origin(

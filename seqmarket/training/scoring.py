@@ -19,7 +19,7 @@ from seqmarket.data.labels import Neighbours
 from seqmarket.data.sealed import write_sealed
 from seqmarket.data.splits import Fold, to_microseconds
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import EventArrays, LabelTable, SequenceSpec
+from seqmarket.schema import QUANTILES, EventArrays, LabelTable, NextRule, SequenceSpec
 from seqmarket.training.changed_data import refuse_changed
 from seqmarket.training.checkpoint import TrainedModel, load_trained
 from seqmarket.training.data import open_data
@@ -68,17 +68,18 @@ def evaluate_run(model_file: Path, fold: Fold, *, with_baselines: bool) -> list[
     own = model_name(config.model)
     validation = data.tables("validation")
     predictor = _predictors(trained, data)(data.store.events)
-    if config.training.calibrate and not trained.calibrations:
+    method = config.training.calibration
+    if method != "none" and not trained.calibrations:
         # A checkpoint of a run's middle; the baselines beside it are calibrated too.
-        predictor = CalibratedPredictor.fit(predictor.predictor, validation)
+        predictor = CalibratedPredictor.fit(predictor.predictor, validation, method)
     models: dict[str, Predictor] = {own: predictor}
     for other, component in config.baselines.items() if with_baselines else ():
         if other != own:
             log.info("fitting the baseline %s", other)
             baseline = fit_baseline(component, data, f"baselines.{other}.")
             models[other] = (
-                CalibratedPredictor.fit(baseline, validation)
-                if config.training.calibrate
+                CalibratedPredictor.fit(baseline, validation, method)
+                if method != "none"
                 else baseline
             )
     tables = data.tables(fold)
@@ -95,9 +96,10 @@ def score_customers(trained: TrainedModel, event_log: EventLog, as_of: datetime)
         as_of: The prediction time.
 
     Returns:
-        Columns `customer_id`, `prediction_time`, `last_event_time`, `events`; per binary task its
-        probability and whether the customer is of the kind that the task asks about; for the next
-        channel the likeliest one, and a probability for each.
+        Columns `customer_id`, `prediction_time`, `last_event_time`, `events`; per task about a
+        window its probability, or the expected value and the median, and whether the customer is
+        of the kind that the task asks about; for the next channel or type the likeliest one, and
+        a probability for each; for the time to the next event its quantiles in days.
 
     Raises:
         SeqmarketError: If a feature is missing, no customer has an event by then, or the model
@@ -126,7 +128,7 @@ def _score(
     trained: TrainedModel, predictor: Predictor, events: EventArrays, as_of: datetime
 ) -> pl.DataFrame:
     """Scores the customers of one shard, all of whose events are known."""
-    near = Neighbours(events)
+    near = Neighbours(events, trained.spec)
     newest = events.offsets[1:] - 1
     tables = {
         name: _unlabelled(task, newest, to_microseconds(as_of))
@@ -193,28 +195,37 @@ def _unlabelled(task: Task, newest: NDArray[np.int64], as_of: int) -> LabelTable
     n = len(newest)
     customer = np.arange(n, dtype=np.int64)
     time = np.full(n, as_of, dtype=np.int64)
-    return LabelTable(task.name, task.kind, customer, newest, time, np.zeros(n, dtype=np.int64))
+    label = np.zeros(n, dtype=np.int64)
+    return LabelTable(task.name, task.kind, customer, newest, time, label, task.rule)
 
 
 def _columns(
     task: Task,
-    probability: NDArray[np.float64],
+    predicted: NDArray[np.float64],
     spec: SequenceSpec,
     near: Neighbours,
     newest: NDArray[np.int64],
     as_of: datetime,
 ) -> Mapping[str, pl.Series]:
-    if task.rule is None:
-        channels = spec.channel.categories
-        likeliest = pl.Series(np.array(channels)[probability.argmax(axis=1)])
+    name = task.name
+    if isinstance(task.rule, NextRule):
+        if task.kind == "duration":
+            return {
+                f"{name}_days_{round(100 * share)}": pl.Series(predicted[:, i])
+                for i, share in enumerate(QUANTILES)
+            }
+        classes = task.classes(spec)
+        likeliest = pl.Series(np.array(classes)[predicted.argmax(axis=1)])
         each = {
-            f"{task.name}_probability_{channel}": pl.Series(probability[:, i])
-            for i, channel in enumerate(channels)
+            f"{name}_probability_{one}": pl.Series(predicted[:, i]) for i, one in enumerate(classes)
         }
-        return {task.name: likeliest, **each}
-    active = near.last_active(task.rule.active_by)[newest]
-    asked = pl.Series(active > to_microseconds(as_of) - task.rule.active_within)
-    return {f"{task.name}_probability": pl.Series(probability), f"{task.name}_asked": asked}
+        return {name: likeliest, **each}
+    active = near.last(task.rule.active)[newest]
+    asked = {f"{name}_asked": pl.Series(active > to_microseconds(as_of) - task.rule.active_within)}
+    if task.kind == "amount":
+        answers = {"expected": predicted[:, 0], "median": predicted[:, 1]}
+        return {f"{name}_{what}": pl.Series(column) for what, column in answers.items()} | asked
+    return {f"{name}_probability": pl.Series(predicted)} | asked
 
 
 def _check_features(event_log: EventLog, spec: SequenceSpec) -> None:

@@ -19,6 +19,7 @@ from seqmarket.training.results import (
     TaskResult,
     format_interval,
     format_number,
+    gain_of_ensemble,
     main_metrics,
     metric_name,
     standings,
@@ -151,7 +152,9 @@ def _sentences(result: TaskResult) -> list[tuple[str, str]]:
         ("green" if standing.at_or_above else "yellow", standing.sentence(result.model))
         for standing in standings(result)
     ]
-    return found or [("", f"{result.model} was not compared with any baseline.")]
+    found = found or [("", f"{result.model} was not compared with any baseline.")]
+    gain = gain_of_ensemble(result)
+    return [*found, ("", gain)] if gain else found
 
 
 def _reading_aid(results: Sequence[TaskResult]) -> str:

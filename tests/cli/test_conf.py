@@ -12,7 +12,17 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import ComponentConfig, RunConfig
 from seqmarket.training.instantiate import resolve_target
 
-GROUPS = ("data", "model", "task", "training", "trainer", "tracking", "experiment", "debug")
+GROUPS = (
+    "data",
+    "model",
+    "task",
+    "training",
+    "recipe",
+    "trainer",
+    "tracking",
+    "experiment",
+    "debug",
+)
 OPTIONS = [
     f"{group}={file.stem}"
     for group in GROUPS
@@ -22,8 +32,12 @@ OPTIONS = [
 
 
 def parse(*overrides: str) -> RunConfig:
-    needs_path = any(item in ("data=files", "experiment=bpic12") for item in overrides)
-    return load_config([*overrides, *(["data.path=log.parquet"] if needs_path else [])])
+    needed = {
+        "data=files": "data.path=log.parquet",
+        "experiment=bpic12": "data.path=log.parquet",
+        "task=custom": "task.custom.occurrence.channel=[app]",
+    }
+    return load_config([*overrides, *(needed[item] for item in overrides if item in needed)])
 
 
 def check_options(component: ComponentConfig) -> None:
@@ -56,11 +70,19 @@ def test_help_names_every_option() -> None:
     assert not missing
 
 
-def test_default_run_is_the_transformer_beside_every_baseline() -> None:
+def test_default_run_is_the_gru_beside_every_baseline() -> None:
     config = parse()
-    assert config.model.target.startswith("seqmarket.models.transformer.")
-    assert set(config.baselines) == {"majority", "repeat_last", "markov", "rfm_logistic", "gbdt"}
-    assert None not in (config.task.next_channel, config.task.purchase, config.task.churn)
+    assert config.model.target.startswith("seqmarket.models.gru.")
+    assert set(config.baselines) == {
+        "majority",
+        "repeat_last",
+        "usual_gap",
+        "markov",
+        "rfm_logistic",
+        "gbdt",
+    }
+    asked = {name for name in type(config.task).model_fields if getattr(config.task, name)}
+    assert asked == {"next_channel", "time_to_next", "purchase", "churn", "value"}
     assert "_partial_" not in config.model.options
 
 
@@ -71,7 +93,13 @@ def test_yaml_defaults_are_the_schema_defaults() -> None:
         {
             "data": {"_target_": "x.Y"},
             "model": {"_target_": "x.Y"},
-            "task": {"next_channel": {}, "purchase": {}, "churn": {}},
+            "task": {
+                "next_channel": {},
+                "time_to_next": {},
+                "purchase": {},
+                "churn": {},
+                "value": {},
+            },
         }
     )
     for part in ("task", "training", "trainer", "tracking", "paths", "seed"):

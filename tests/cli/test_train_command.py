@@ -13,6 +13,7 @@ from seqmarket.cli.compose import config_dir
 from seqmarket.errors import SeqmarketError
 
 ROOT = Path(__file__).parents[2]
+ANY_MODEL = "seqmarket.models"
 
 MISTAKES = [
     (["model=transfomer"], "there is no model 'transfomer'; did you mean 'transformer'?"),
@@ -37,13 +38,22 @@ MISTAKES = [
     (["model"], "cannot read the override 'model'"),
     (["name=${nothing}"], "Interpolation key 'nothing' not found"),
     (["--config-name=other"], "there is no configuration 'other'"),
-    (["~task.churn", "~task.purchase", "~task.next_channel"], "task: choose at least one of"),
+    (["task=churn", "~task.churn"], "task: choose at least one of"),
+    (["task=custom"], "task.custom.occurrence: say which events count: channel, event_type,"),
+    (["task=custom", "task.custom.occurrence.chanel=[app]"], "'task.custom.occurrence.channel'?"),
+    (["+task.custom.churn.purchase=true"], "task.custom: churn is a task of its own already"),
+    (["+task.custom.a-b.purchase=true"], "task.custom: a task's name is letters, digits and '_'"),
+    (["task.churn.positive_weight=3"], "task.churn.positive_weight: a hazard weighs no labels"),
+    (["training.point_weights=uniformly"], "training.point_weights: expected 'exposure' or 'unif"),
     (["data=files", "data.path=nothing.csv"], "nothing.csv"),
     (["tracking.uri=nonsense"], "MLflow cannot log to 'nonsense'"),
     (["ckpt_path=last"], "no earlier run with these settings has a last checkpoint"),
     (["ckpt_path=nothing.ckpt"], "there is no such checkpoint"),
     (["model.d_model=-8"], "model.d_model: expected greater than or equal to 1, got -8"),
-    (["model.d_model=60"], "d_model must be a multiple of 4 * n_heads; got 60 and 4"),
+    (
+        ["model=transformer", "model.d_model=60"],
+        "d_model must be a multiple of 2 * n_heads; got 60 and 4",
+    ),
     (["baselines.markov.order=-1"], "baselines.markov.order: expected greater than or equal to 0"),
     (["training.optimizer.lr=-1"], "Invalid learning rate: -1"),
     (["model._target_=torch.nn.Linear"], "neither a journey encoder nor a baseline"),
@@ -85,6 +95,16 @@ def test_run_gets_typed_settings_and_its_folder(seqmarket, runs, tmp_path) -> No
     assert call["argv"] == ["train.py"]
 
 
+def test_tasks_of_the_users_own_come_from_the_command_line(seqmarket, runs) -> None:
+    own = ["task.custom.occurrence.event_type=[redemption]", "+task.custom.big.least_value=50"]
+    assert seqmarket(["train", "task=custom", *own]).code == 0
+    task = runs[0]["config"].task
+    assert set(task.custom) == {"occurrence", "big"}
+    assert task.custom["occurrence"].event_type == ("redemption",)
+    assert task.custom["big"].least_value == 50
+    assert task.purchase is None
+
+
 def test_two_runs_have_two_folders(seqmarket, runs) -> None:
     assert seqmarket(["train"]).code == 0
     assert seqmarket(["train"]).code == 0
@@ -100,21 +120,21 @@ def test_own_overlay_from_a_folder(seqmarket, runs, tmp_path) -> None:
 
 
 def test_mistake_of_the_run_is_shown_without_hydra_remarks(seqmarket, runs) -> None:
-    runs.failing["transformer"] = SeqmarketError("row 7 has no customer", where="log.csv, row 7")
+    runs.failing[ANY_MODEL] = SeqmarketError("row 7 has no customer", where="log.csv, row 7")
     code, _, err = seqmarket(["train"])
     assert code == 2
     assert err == "error: row 7 has no customer\n  where: log.csv, row 7\n"
 
 
 def test_defect_keeps_its_traceback(seqmarket, runs) -> None:
-    runs.failing["transformer"] = ZeroDivisionError("a defect")
+    runs.failing[ANY_MODEL] = ZeroDivisionError("a defect")
     with pytest.raises(ZeroDivisionError, match="a defect") as caught:
         seqmarket(["train"])
     assert any("conftest" in str(entry.path) for entry in caught.traceback)
 
 
 def test_interruption_tells_how_to_go_on(seqmarket, runs, tmp_path) -> None:
-    runs.failing["transformer"] = KeyboardInterrupt()
+    runs.failing[ANY_MODEL] = KeyboardInterrupt()
     (tmp_path / "best.ckpt").touch()
     code, _, err = seqmarket(["train", "training.patience=3", "ckpt_path=best.ckpt"])
     assert code == 130
@@ -177,13 +197,13 @@ def test_outputs_that_cannot_be_written(seqmarket, runs, tmp_path) -> None:
 
 
 def test_an_error_of_the_system_about_another_file_is_a_defect(seqmarket, runs) -> None:
-    runs.failing["transformer"] = PermissionError(13, "Permission denied", "/elsewhere/x")
+    runs.failing[ANY_MODEL] = PermissionError(13, "Permission denied", "/elsewhere/x")
     with pytest.raises(PermissionError, match="elsewhere"):
         seqmarket(["train"])
 
 
 def test_a_full_disk_is_no_defect(seqmarket, runs) -> None:
-    runs.failing["transformer"] = OSError(28, "No space left on device")
+    runs.failing[ANY_MODEL] = OSError(28, "No space left on device")
     code, _, err = seqmarket(["train"])
     assert code == 2
     assert "cannot write: No space left on device" in err
@@ -267,7 +287,7 @@ def test_a_missing_log_is_noticed_before_the_heaviest_libraries(tmp_path: Path) 
 
 
 def test_a_wrong_hyperparameter_is_noticed_before_lightning_and_mlflow(tmp_path: Path) -> None:
-    said = in_a_process(["data=synthetic", "model.d_model=60"], tmp_path)
+    said = in_a_process(["data=synthetic", "model=transformer", "model.d_model=60"], tmp_path)
     assert "CODE 2" in said
     assert not any(name in said for name in ("pytorch_lightning", "mlflow", "lightgbm"))
 

@@ -82,13 +82,14 @@ def test_prepare_says_what_is_in_the_log(seqmarket, log, csv_file, places, tmp_p
     assert f"{len(log):,}" in out
     shown = {key: text for key, text in map(cells, out.splitlines()) if key}
     counts = {labels["task"]: labels["counts"] for labels in written["labels"]}
-    assert set(counts) == {"next_channel", "purchase", "churn"}
+    assert set(counts) == {"next_channel", "time_to_next", "purchase", "churn", "value"}
     for task, of_task in counts.items():
         for fold in ("train", "validation", "test"):
             rows = sum(count["rows"] for count in of_task if count["fold"] == fold)
             assert rows > 0
             assert shown[f"{task}, {fold}"].startswith(f"{rows:,} rows")
-            assert ("positive" in shown[f"{task}, {fold}"]) == (task != "next_channel")
+            by_window = task in ("purchase", "churn", "value")
+            assert ("positive" in shown[f"{task}, {fold}"]) == by_window
     page = Path(out.rpartition("report: ")[2].splitlines()[0])
     assert page.parent == tmp_path / "out" / "data"
     assert page.read_text().startswith("<!doctype html>")
@@ -224,7 +225,14 @@ def test_predict_scores_every_customer(seqmarket, gru_run, log, tmp_path) -> Non
     table = predict(seqmarket, gru_run, tmp_path / "new" / "scores.parquet")
     assert table["customer_id"].to_list() == log["customer_id"].unique().sort().to_list()
     assert table["last_event_time"].max() == log["time"].max()
-    assert {"churn_probability", "purchase_asked", "next_channel"} <= set(table.columns)
+    assert {
+        "churn_probability",
+        "purchase_asked",
+        "next_channel",
+        "time_to_next_days_50",
+        "value_expected",
+        "value_median",
+    } <= set(table.columns)
 
 
 def test_predict_as_of_a_day_says_whom_it_left_out(seqmarket, gru_run, log, tmp_path) -> None:

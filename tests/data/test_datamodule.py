@@ -11,18 +11,24 @@ import torch
 from seqmarket.data.batch import TaskBatch
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.datasets import EvaluationSet
-from seqmarket.data.labels import WindowRule
+from seqmarket.data.dense import NextObjective, Objective, WindowObjective
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.prepare import Workshop, prepare_store
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.store import SequenceStore
-from seqmarket.schema import MICROSECONDS_PER_DAY
+from seqmarket.schema import MICROSECONDS_PER_DAY, PURCHASES, NextRule, TaskRule, WindowRule
 
 WEEK = 7 * MICROSECONDS_PER_DAY
-RULES = {
-    "next_channel": None,
-    "purchase": WindowRule("purchase", WEEK, 1, 8 * WEEK, "purchase"),
+RULES: dict[str, TaskRule] = {
+    "next_channel": NextRule("next_channel", "channel"),
+    "purchase": WindowRule("purchase", WEEK, "happens", PURCHASES, 8 * WEEK, PURCHASES),
+}
+OBJECTIVES: dict[str, Objective] = {
+    "next_channel": NextObjective(NextRule("next_channel", "channel"), censored=False),
+    "purchase": WindowObjective(
+        WindowRule("purchase", WEEK, "happens", PURCHASES, 8 * WEEK, PURCHASES)
+    ),
 }
 
 
@@ -38,7 +44,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SequenceStore:
 
 
 def module(store: SequenceStore, seed: int = 1, **settings: Any) -> JourneyDataModule:
-    return JourneyDataModule(store, RULES, batch_size=8, eval_tokens=200, seed=seed, **settings)
+    return JourneyDataModule(
+        store, RULES, OBJECTIVES, batch_size=8, eval_tokens=200, seed=seed, **settings
+    )
 
 
 def batches(data: JourneyDataModule, epoch: int) -> list[TaskBatch]:
@@ -77,7 +85,7 @@ def test_training_shows_no_event_of_a_later_period(store: SequenceStore) -> None
     for batch in batches(module(store), 0):
         assert float(batch.journeys.time.max()) < end
         for task, rule in RULES.items():
-            window = 0 if rule is None else rule.window / MICROSECONDS_PER_DAY
+            window = rule.window / MICROSECONDS_PER_DAY if isinstance(rule, WindowRule) else 0
             target = batch.targets[task]
             if len(target.label):
                 assert float(target.points.time.max()) + window < end

@@ -9,19 +9,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from seqmarket.data.labels import (
-    DenseNextChannel,
-    DenseWindow,
-    Neighbours,
-    WindowRule,
-    newest_event,
-    next_channel_table,
-    window_table,
-)
+from seqmarket.data.labels import Neighbours, label_table, newest_event, window_table
 from seqmarket.data.splits import FOLDS, Period, Split
-from seqmarket.schema import NEVER, SPECIAL_TOKENS, EventArrays, LabelTable
+from seqmarket.schema import (
+    EVERY_EVENT,
+    MICROSECONDS_PER_DAY,
+    NEVER,
+    PURCHASES,
+    SPECIAL_TOKENS,
+    CategoricalFeature,
+    EventArrays,
+    EventFilter,
+    LabelTable,
+    NextRule,
+    NumericFeature,
+    Outcome,
+    SequenceSpec,
+    WindowRule,
+)
 
 Journeys = list[list[tuple[int, int, bool]]]
 """Per customer: (time, channel id, purchase)."""
@@ -34,6 +40,20 @@ SPLIT = Split(
 )
 
 
+SPEC = SequenceSpec(
+    channel=CategoricalFeature("channel", ("mail", "shop", "web", "app")),
+    event_type=CategoricalFeature("event_type", ("purchase", "touch")),
+    categorical=(),
+    numeric=(NumericFeature("value", 0.0, 1.0, has_missing=False),),
+    static_categorical=(),
+    static_numeric=(),
+    purchase_event_types=("purchase",),
+    max_length=32,
+    time_scale=1.0,
+)
+NEXT_CHANNEL = NextRule("next_channel", "channel")
+
+
 def arrays(journeys: Journeys) -> EventArrays:
     """Event arrays of small journeys; times are in microseconds."""
     flat = [event for journey in journeys for event in journey]
@@ -42,9 +62,9 @@ def arrays(journeys: Journeys) -> EventArrays:
         offsets=np.cumsum([0, *map(len, journeys)]).astype(np.int64),
         time=np.array([t for t, _, _ in flat], dtype=np.int64),
         channel=np.array([k for _, k, _ in flat], dtype=np.int32),
-        event_type=np.full(n, 2, dtype=np.int32),
+        event_type=np.array([2 if p else 3 for _, _, p in flat], dtype=np.int32),
         purchase=np.array([p for _, _, p in flat], dtype=np.bool_),
-        value=np.ones(n, dtype=np.float32),
+        value=(np.arange(n) % 7 * 1.25).astype(np.float32),
         categorical=np.zeros((n, 0), dtype=np.int32),
         features=np.zeros((n, 1), dtype=np.float32),
         static_categorical=np.zeros((c, 0), dtype=np.int32),
@@ -52,10 +72,17 @@ def arrays(journeys: Journeys) -> EventArrays:
     )
 
 
+def neighbours(journeys: Journeys) -> Neighbours:
+    return Neighbours(arrays(journeys), SPEC)
+
+
 def rule(
-    means: Literal[0, 1] = 1, window: int = 9, by: Literal["purchase", "event"] = "purchase"
+    outcome: Outcome = "happens",
+    window: int = 9,
+    active: EventFilter = PURCHASES,
+    target: EventFilter = PURCHASES,
 ) -> WindowRule:
-    return WindowRule("churn" if means == 0 else "purchase", window, means, 20, by)
+    return WindowRule("asked", window, outcome, target, 20, active)
 
 
 journeys_strategy = st.lists(
@@ -67,7 +94,20 @@ journeys_strategy = st.lists(
 )
 
 
-def oracle(journeys: Journeys, fold: str, asked: WindowRule) -> list[tuple[int, int, int, int]]:
+def meant(which: EventFilter, event: tuple[int, int, bool], place: int) -> bool:
+    """Whether an event fulfils every condition, one condition after the other."""
+    _, channel, purchase = event
+    names = {i + SPECIAL_TOKENS: name for i, name in enumerate(SPEC.channel.categories)}
+    kind = "purchase" if purchase else "touch"
+    return not (
+        (which.purchase and not purchase)
+        or (which.channel and names.get(channel) not in which.channel)
+        or (which.event_type and kind not in which.event_type)
+        or (which.least_value is not None and place % 7 * 1.25 < which.least_value)
+    )
+
+
+def oracle(journeys: Journeys, fold: str, asked: WindowRule) -> list[tuple[int, int, int, float]]:
     """The label table as its definition reads, one customer and cutoff at a time."""
     period = SPLIT.periods[fold]  # type: ignore[index]
     cutoff = period.start + (SPLIT.warm_up if fold == "train" else 0)
@@ -77,39 +117,61 @@ def oracle(journeys: Journeys, fold: str, asked: WindowRule) -> list[tuple[int, 
         cutoff += SPLIT.cutoff_every
     rows, first = [], 0
     for customer, journey in enumerate(journeys):
+        events = [(event, first + i) for i, event in enumerate(journey)]
         for t in cutoffs:
-            seen = [e for e in journey if e[0] <= t]
-            active = [e for e in seen if asked.active_by == "event" or e[2]]
+            seen = [(event, place) for event, place in events if event[0] <= t]
+            active = [event for event, place in seen if meant(asked.active, event, place)]
             if active and active[-1][0] > t - asked.active_within:
-                buys = any(p and t < time <= t + asked.window for time, _, p in journey)
-                label = asked.purchase_means if buys else 1 - asked.purchase_means
-                rows.append((customer, first + len(seen) - 1, t, label))
+                values = [
+                    place % 7 * 1.25
+                    for event, place in events
+                    if t < event[0] <= t + asked.window and meant(asked.target, event, place)
+                ]
+                label = {
+                    "happens": float(bool(values)),
+                    "absent": float(not values),
+                    "value": sum(values),
+                }
+                rows.append((customer, first + len(seen) - 1, t, label[asked.outcome]))
         first += len(journey)
     return rows
 
 
-def as_rows(table: LabelTable) -> list[tuple[int, int, int, int]]:
+def as_rows(table: LabelTable) -> list[tuple[int, int, int, float]]:
     columns = (table.customer, table.event, table.time, table.label)
-    return [tuple(int(x) for x in row) for row in zip(*columns, strict=True)]  # type: ignore[misc]
+    return [(int(c), int(e), int(t), float(label)) for c, e, t, label in zip(*columns, strict=True)]
 
 
-@settings(max_examples=80, deadline=None)
+FILTERS = (
+    PURCHASES,
+    EVERY_EVENT,
+    EventFilter(channel=("shop", "app")),
+    EventFilter(event_type=("touch",), least_value=2.5),
+    EventFilter(purchase=True, channel=("web",)),
+    EventFilter(channel=("nowhere",)),
+)
+
+
+@settings(max_examples=120, deadline=None)
 @given(
     journeys=journeys_strategy,
-    means=st.sampled_from([0, 1]),
-    by=st.sampled_from(["purchase", "event"]),
+    outcome=st.sampled_from(["happens", "absent", "value"]),
+    target=st.sampled_from(FILTERS),
+    active=st.sampled_from(FILTERS),
 )
 def test_window_tables_equal_the_oracle(
-    journeys: Journeys, means: Literal[0, 1], by: Literal["purchase", "event"]
+    journeys: Journeys, outcome: Outcome, target: EventFilter, active: EventFilter
 ) -> None:
-    near = Neighbours(arrays(journeys))
+    near, asked = neighbours(journeys), rule(outcome, target=target, active=active)
     for fold in FOLDS:
-        asked = rule(means, by=by)
-        assert as_rows(window_table(near, SPLIT, fold, asked)) == oracle(journeys, fold, asked)
+        table = window_table(near, SPLIT, fold, asked)
+        assert as_rows(table) == oracle(journeys, fold, asked)
+        assert table.kind == ("amount" if outcome == "value" else "binary")
+        assert table.label.dtype == (np.float64 if outcome == "value" else np.int64)
 
 
 def test_a_purchase_at_the_prediction_time_is_input_and_not_label() -> None:
-    near = Neighbours(arrays([[(10, 2, True), (17, 2, True), (26, 2, True)]]))
+    near = neighbours([[(10, 2, True), (17, 2, True), (26, 2, True)]])
     table = window_table(near, SPLIT, "train", rule())
     at_cutoff = {t: (event, label) for _, event, t, label in as_rows(table)}
     assert at_cutoff[17] == (1, 1)  # (17, 26] holds the purchase at 26, the window is closed there
@@ -119,7 +181,7 @@ def test_a_purchase_at_the_prediction_time_is_input_and_not_label() -> None:
 
 def test_no_label_window_crosses_the_end_of_its_fold() -> None:
     journeys: Journeys = [[(t, 2, True) for t in range(130)]]
-    near = Neighbours(arrays(journeys))
+    near = neighbours(journeys)
     for fold in FOLDS:
         table = window_table(near, SPLIT, fold, rule())
         assert len(table) > 0
@@ -133,8 +195,8 @@ def test_next_channel_rows_are_the_successors_inside_the_fold() -> None:
         [(89, 5, False)],
         [(58, 2, False), (91, 3, False)],
     ]
-    near = Neighbours(arrays(journeys))
-    found = {fold: as_rows(next_channel_table(near, SPLIT, fold)) for fold in FOLDS}
+    near = neighbours(journeys)
+    found = {fold: as_rows(label_table(near, SPLIT, fold, NEXT_CHANNEL)) for fold in FOLDS}
     assert found["train"] == [(0, 0, 5, 3 - SPECIAL_TOKENS)]
     assert found["validation"] == [(0, 1, 59, 4 - SPECIAL_TOKENS)]
     # The successor at 95 has an unknown channel, which is no class.
@@ -142,10 +204,31 @@ def test_next_channel_rows_are_the_successors_inside_the_fold() -> None:
 
 
 def test_the_next_channel_goes_by_position_where_times_are_the_same() -> None:
-    near = Neighbours(arrays([[(15, 2, False), (15, 4, True), (15, 3, False)]]))
-    table = next_channel_table(near, SPLIT, "train")
+    near = neighbours([[(15, 2, False), (15, 4, True), (15, 3, False)]])
+    table = label_table(near, SPLIT, "train", NEXT_CHANNEL)
     labels = [4 - SPECIAL_TOKENS, 3 - SPECIAL_TOKENS]
     assert as_rows(table) == [(0, 0, 15, labels[0]), (0, 1, 15, labels[1])]
+
+
+def test_types_and_times_of_the_next_event() -> None:
+    day = MICROSECONDS_PER_DAY
+    journeys: Journeys = [[(5, 2, False), (8, 1, True), (8, 3, False)], [(1, 2, True)]]
+    split = Split({**SPLIT.periods, "train": Period(0, 60 * day)}, None, 10, 7)
+    near = neighbours([[(t * day, c, p) for t, c, p in journey] for journey in journeys])
+    types = label_table(near, split, "train", NextRule("next_event_type", "event_type"))
+    assert [label for *_, label in as_rows(types)] == [0, 1]
+    times = label_table(near, split, "train", NextRule("time_to_next", "time"))
+    # The channel of the second event is unknown: no class, and still an event to wait for.
+    assert [label for *_, label in as_rows(times)] == [3.0, 0.0]
+    assert times.kind == "duration"
+    assert [row[1] for row in as_rows(label_table(near, split, "train", NEXT_CHANNEL))] == [1]
+
+
+def test_classes_that_are_not_scored_have_no_rows() -> None:
+    near = neighbours([[(15, 2, False), (16, 4, True), (17, 3, False)]])
+    rule = NextRule("next_channel", "channel", not_scored=("web",))
+    table = label_table(near, SPLIT, "train", rule)
+    assert as_rows(table) == [(0, 1, 16, 3 - SPECIAL_TOKENS)]
 
 
 def test_newest_event_is_minus_one_before_the_first() -> None:
@@ -156,94 +239,22 @@ def test_newest_event_is_minus_one_before_the_first() -> None:
 
 
 def test_neighbours_do_not_look_into_other_customers() -> None:
-    near = Neighbours(arrays([[(1, 2, False)], [(2, 2, True), (3, 2, False)]]))
+    near = neighbours([[(1, 2, False)], [(2, 2, True), (3, 2, False)]])
     assert near.next_time.tolist() == [NEVER, 3, NEVER]
-    assert near.next_purchase.tolist() == [NEVER, NEVER, NEVER]
-    assert near.last_purchase[0] < 0
-    assert near.last_purchase[1:].tolist() == [2, 2]
-
-
-def draw_is_as_of(
-    events: EventArrays, time: NDArray[np.int64], weight: NDArray[np.float32]
-) -> None:
-    """A drawn moment lies at or after its event and before the customer's next one."""
-    asked = weight > 0
-    near = Neighbours(events)
-    assert asked.any()
-    assert (time[asked] >= events.time[asked]).all()
-    assert (time[asked] < near.next_time[asked]).all()
-
-
-def busy() -> EventArrays:
-    rng = np.random.default_rng(0)
-    journeys: Journeys = []
-    for _ in range(40):
-        times = np.sort(rng.integers(0, 130, 12))
-        journeys.append(
-            [(int(t), int(rng.integers(2, 6)), bool(rng.random() < 0.4)) for t in times]
-        )
-    return arrays(journeys)
-
-
-def test_dense_draws_are_as_of_uncensored_and_labelled_by_the_definition() -> None:
-    events = busy()
-    near = Neighbours(events)
-    for asked in (rule(1), rule(0)):
-        draw = DenseWindow(near, SPLIT, asked).draw(np.random.default_rng(1))
-        draw_is_as_of(events, draw.time, draw.weight)
-        for i in np.flatnonzero(draw.weight > 0):
-            mine = slice(events.offsets[near.customer[i]], events.offsets[near.customer[i] + 1])
-            bought = events.time[mine][events.purchase[mine]]
-            t = draw.time[i]
-            assert t + asked.window < SPLIT.periods["train"].end
-            assert t - bought[bought <= t].max() < asked.active_within
-            buys = ((bought > t) & (bought <= t + asked.window)).any()
-            assert draw.label[i] == (asked.purchase_means if buys else 1 - asked.purchase_means)
-
-
-def test_a_draw_that_ignores_the_next_event_is_caught() -> None:
-    events = busy()
-    draw = DenseWindow(Neighbours(events), SPLIT, rule()).draw(np.random.default_rng(1))
-    with pytest.raises(AssertionError):
-        draw_is_as_of(events, draw.time + 15, draw.weight)
-
-
-def test_dense_weights_make_the_average_that_of_a_random_moment() -> None:
-    """The weighted label rate of the draws is the calendar's, the unweighted one is not."""
-    # A purchase every 2 units for a while, then one every 18: most moments lie in long gaps.
-    journey = [(t, 2, True) for t in [*range(0, 12, 2), *range(12, 60, 18)]]
-    events = arrays([[(t * 1_000, c, p) for t, c, p in journey]])
-    split = Split({**SPLIT.periods, "train": Period(0, 60_000)}, None, 0, 1)
-    asked = WindowRule("purchase", 3_000, 1, 20_000, "purchase")
-    near = Neighbours(events)
-    dense = DenseWindow(near, split, asked)
-    draws = [dense.draw(np.random.default_rng(seed)) for seed in range(4_000)]
-    weighted = np.mean([np.average(d.label, weights=d.weight) for d in draws])
-    plain = np.mean([d.label[d.weight > 0].mean() for d in draws])
-    calendar = window_table(near, split, "train", asked).label.mean()
-    assert abs(weighted - calendar) < 0.02
-    assert abs(plain - calendar) > 0.2
-
-
-def test_dense_next_channel_asks_half_right_after_the_event() -> None:
-    events = busy()
-    near = Neighbours(events)
-    draw = DenseNextChannel(near, SPLIT).draw(np.random.default_rng(2))
-    asked = np.flatnonzero(draw.weight > 0)
-    assert (draw.time[asked] >= events.time[asked]).all()
-    assert (draw.time[asked] <= near.next_time[asked]).all()
-    assert (near.next_time[asked] < SPLIT.periods["train"].end).all()
-    assert (draw.label[asked] == events.channel[asked + 1] - SPECIAL_TOKENS).all()
-    at_once = (draw.time[asked] == events.time[asked]).mean()
-    assert 0.4 < at_once < 0.75
+    assert near.next(PURCHASES).tolist() == [NEVER, NEVER, NEVER]
+    assert near.last(PURCHASES)[0] < 0
+    assert near.last(PURCHASES)[1:].tolist() == [2, 2]
+    assert near.last(EVERY_EVENT).tolist() == [1, 2, 3]
+    event = np.arange(3)
+    assert near.value_within(event, 99, EVERY_EVENT).tolist() == [0, 2.5, 0]
 
 
 def changes_nothing_before(
     plant: Callable[[Journeys], Journeys], cutoff: int, fold: Literal["test"]
 ) -> None:
     journeys: Journeys = [[(3, 2, True), (80, 3, True), (92, 4, False)], [(85, 2, True)]]
-    before = window_table(Neighbours(arrays(journeys)), SPLIT, fold, rule())
-    after = window_table(Neighbours(arrays(plant(journeys))), SPLIT, fold, rule())
+    before = window_table(neighbours(journeys), SPLIT, fold, rule())
+    after = window_table(neighbours(plant(journeys)), SPLIT, fold, rule())
     at = [row[2] == cutoff for row in as_rows(before)]
     assert any(at)
     inputs = [(row[0], row[2]) for row in as_rows(before) if row[2] == cutoff]

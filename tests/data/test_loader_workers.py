@@ -16,15 +16,43 @@ from torch.utils.data import DataLoader
 from seqmarket.data.batch import TaskBatch
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.datasets import MappedColumns, TrainingSet
-from seqmarket.data.labels import Draw, WindowRule
+from seqmarket.data.dense import Draw, NextObjective, Objective, WindowObjective
 from seqmarket.data.splits import Period, Split
-from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
+from seqmarket.schema import (
+    MICROSECONDS_PER_DAY,
+    PURCHASES,
+    CategoricalFeature,
+    EventArrays,
+    NextRule,
+    SequenceSpec,
+    TaskRule,
+    WindowRule,
+)
 
 DAY = MICROSECONDS_PER_DAY
-RULES = {
-    "next_channel": None,
-    "purchase": WindowRule("purchase", 7 * DAY, 1, 56 * DAY, "purchase"),
+RULES: dict[str, TaskRule] = {
+    "next_channel": NextRule("next_channel", "channel"),
+    "purchase": WindowRule("purchase", 7 * DAY, "happens", PURCHASES, 56 * DAY, PURCHASES),
 }
+OBJECTIVES: dict[str, Objective] = {
+    "next_channel": NextObjective(NextRule("next_channel", "channel"), censored=False),
+    "purchase": WindowObjective(
+        WindowRule("purchase", 7 * DAY, "happens", PURCHASES, 56 * DAY, PURCHASES)
+    ),
+}
+
+
+SPEC = SequenceSpec(
+    channel=CategoricalFeature("channel", tuple("abcdef")),
+    event_type=CategoricalFeature("event_type", ("purchase", "touch")),
+    categorical=(),
+    numeric=(),
+    static_categorical=(),
+    static_numeric=(),
+    purchase_event_types=("purchase",),
+    max_length=16,
+    time_scale=3.0,
+)
 
 
 def columns(n_customers: int) -> dict[str, Any]:
@@ -67,10 +95,10 @@ def module(events: EventArrays, **settings: Any) -> JourneyDataModule:
     store: Any = SimpleNamespace(
         events=events,
         split=Split(periods, None, 0, 7 * DAY),
-        spec=SimpleNamespace(max_length=16),
+        spec=SPEC,
     )
     settings = {"batch_size": 16, "eval_tokens": 500, "seed": 1, **settings}
-    return JourneyDataModule(store, RULES, **settings)
+    return JourneyDataModule(store, RULES, OBJECTIVES, **settings)
 
 
 def hashes(batches: Any) -> list[str]:
@@ -124,7 +152,7 @@ def served(dataset: TrainingSet, order: Any, n_processes: int) -> list[str]:
 class RunningDraws(TrainingSet):
     """The mutant: draws follow from all draws before, in whichever process those were made."""
 
-    def _draws_of(self, epoch: int) -> dict[str, Draw]:
+    def draws_of(self, epoch: int) -> dict[str, Draw]:
         if "_rng" not in vars(self):
             self._rng = np.random.default_rng(self._seed)
         return {task: dense.draw(self._rng) for task, dense in self._dense_points().items()}
@@ -144,7 +172,7 @@ def test_it_does_not_matter_which_process_makes_a_batch(
 
 def test_draws_that_depend_on_the_process_are_noticed(mapped: EventArrays) -> None:
     data = module(mapped)
-    mutant = RunningDraws(MappedColumns(mapped), data.store.split, RULES, seed=1, near=data._near)
+    mutant = RunningDraws(MappedColumns(mapped), SPEC, data.store.split, OBJECTIVES, 1, data._near)
     order = data.training_set(0)._order
     assert served(mutant, order, 1) != served(mutant, order, 2)
 

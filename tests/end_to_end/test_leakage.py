@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from seqmarket.data import labels
+from seqmarket.data import dense, labels
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.datasets import EvaluationSet
 from seqmarket.data.event_log import EventLog
+from seqmarket.data.labels import Neighbours
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.splits import to_datetime
@@ -24,11 +26,13 @@ from seqmarket.data.store import SequenceStore, open_store, write_store
 from seqmarket.metrics.classification import binary_metrics
 from seqmarket.models.gru import GRUEncoder
 from seqmarket.models.rfm_logistic import RfmLogistic
-from seqmarket.nn.heads import BinaryHead
+from seqmarket.nn.heads import BinaryHead, PointReader
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import MICROSECONDS_PER_DAY, LabelTable
-from seqmarket.training.config import PurchaseTask, TasksConfig
+from seqmarket.schema import MICROSECONDS_PER_DAY, PURCHASES, LabelTable, SequenceSpec, WindowRule
+from seqmarket.training.config import TrainingConfig
+from seqmarket.training.objectives import make_objectives, weighted_mean
 from seqmarket.training.predictors import BaselinePredictor, DeepPredictor, Predictor
+from seqmarket.training.task_settings import PurchaseTask, TasksConfig
 from seqmarket.training.tasks import Task, make_tasks
 
 TASKS = make_tasks(TasksConfig(purchase=PurchaseTask()))
@@ -51,7 +55,9 @@ def encoded(log: EventLog, path: Path) -> JourneyDataModule:
 
 def data_of(store: SequenceStore) -> JourneyDataModule:
     rules = {name: task.rule for name, task in TASKS.items()}
-    return JourneyDataModule(store, rules, batch_size=16, eval_tokens=2_000, seed=1)
+    logistic = TrainingConfig(window_heads="logistic")
+    points = {name: found.points for name, found in make_objectives(TASKS, logistic).items()}
+    return JourneyDataModule(store, rules, points, batch_size=16, eval_tokens=2_000, seed=1)
 
 
 def at_cutoff(table: LabelTable, cutoff: int) -> LabelTable:
@@ -70,11 +76,19 @@ def with_canaries(log: EventLog, store: SequenceStore, table: LabelTable) -> pl.
     return pl.concat([log.frame.collect(), planted], how="diagonal")
 
 
+def network_of(spec: SequenceSpec, tasks: Mapping[str, Task], d_model: int) -> JourneyModel:
+    heads = {
+        name: BinaryHead(name, PointReader(d_model, spec, 1, hidden=d_model)) for name in tasks
+    }
+    return JourneyModel(
+        GRUEncoder(spec, d_model=d_model, dropout=0.0), heads, {name: name for name in tasks}
+    )
+
+
 def models(data: JourneyDataModule) -> dict[str, Predictor]:
     spec, events = data.store.spec, data.store.events
     torch.manual_seed(0)
-    heads = {"purchase": BinaryHead(8, spec, hidden=8)}
-    network = JourneyModel(GRUEncoder(spec, d_model=8), heads)
+    network = network_of(spec, TASKS, d_model=8)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     logistic = RfmLogistic(spec)
@@ -140,32 +154,29 @@ def test_a_pipeline_that_peeks_is_caught(log: EventLog, log_like: LogLike, tmp_p
 
 
 Times = NDArray[np.int64] | int
-Labeller = Callable[[NDArray[np.int64], Times, labels.WindowRule], NDArray[np.int64]]
+Labeller = Callable[[Neighbours, NDArray[np.int64], Times, WindowRule], NDArray[np.int64]]
 
 
 def coin(
-    next_purchase: NDArray[np.int64], time: Times, rule: labels.WindowRule
+    near: Neighbours, event: NDArray[np.int64], time: Times, rule: WindowRule
 ) -> NDArray[np.int64]:
     """Labels that mean nothing, the same for the same row."""
-    seed = [len(next_purchase), int(np.sum(time)) % 2**32]
-    return np.random.default_rng(seed).integers(0, 2, len(next_purchase))
+    seed = [len(event), int(np.sum(time)) % 2**32]
+    return np.random.default_rng(seed).integers(0, 2, len(event))
 
 
 def telling(
-    next_purchase: NDArray[np.int64], time: Times, rule: labels.WindowRule
+    near: Neighbours, event: NDArray[np.int64], time: Times, rule: WindowRule
 ) -> NDArray[np.int64]:
     """The mutant: labels that the inputs give away, here by whether a purchase comes at all."""
-    return (next_purchase - time < 14 * MICROSECONDS_PER_DAY).astype(np.int64)
+    return (near.next(PURCHASES)[event] - time < 14 * MICROSECONDS_PER_DAY).astype(np.int64)
 
 
 def trained(data: JourneyDataModule, tasks: dict[str, Task]) -> dict[str, Predictor]:
     """A small network after a few epochs of dense training, and a logistic regression."""
     store = data.store
     torch.manual_seed(0)
-    model = JourneyModel(
-        GRUEncoder(store.spec, d_model=16, dropout=0.0),
-        {name: BinaryHead(16, store.spec, hidden=16) for name in tasks},
-    )
+    model = network_of(store.spec, tasks, d_model=16)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for epoch in range(4):
         training = data.training_set(epoch)
@@ -173,9 +184,11 @@ def trained(data: JourneyDataModule, tasks: dict[str, Task]) -> dict[str, Predic
             batch = training[i]
             states = model.encode(batch.journeys).states
             target = batch.targets["purchase"]
-            logits = model.logits(states, batch.journeys.time, "purchase", target.points)
+            raw = model.read(states, batch.journeys.time, "purchase", target.points)
+            head: Any = model.heads["purchase"]
             optimizer.zero_grad()
-            tasks["purchase"].loss(logits, target.label, target.weight).backward()
+            losses = head.losses(raw, target.label, target.amount)
+            weighted_mean(losses, target.weight).backward()
             optimizer.step()
     logistic = RfmLogistic(store.spec)
     logistic.fit(store.events, data.tables("train"))
@@ -188,7 +201,8 @@ def trained(data: JourneyDataModule, tasks: dict[str, Task]) -> dict[str, Predic
 def shuffled_labels_are_not_predicted(
     log: EventLog, folder: Path, labeller: Labeller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labels, "_window_label", labeller)
+    monkeypatch.setattr(labels, "window_label", labeller)
+    monkeypatch.setattr(dense, "window_label", labeller)
     data = encoded(log, folder / "store")
     tables = data.tables("test")
     label = tables["purchase"].label

@@ -100,7 +100,13 @@ def test_the_same_command_twice_gives_the_same_bits(runner: Runner, tmp_path: Pa
         tmp_path / "a" / "tracking" / "artifacts" / "results" / "predictions.parquet"
     )
     assert "customer_id" not in predictions.columns
-    assert set(predictions["model"]) == {"gru", "majority", "repeat_last", "rfm_logistic"}
+    assert set(predictions["model"]) == {
+        "gru",
+        "majority",
+        "repeat_last",
+        "usual_gap",
+        "rfm_logistic",
+    }
     rows = (
         predictions.group_by("task", "model").len().group_by("task").agg(pl.col("len").n_unique())
     )

@@ -1,4 +1,4 @@
-"""A small encoded log and the three tasks, shared by the tests of the training."""
+"""A small encoded log and every built-in task, shared by the tests of the training."""
 
 from __future__ import annotations
 
@@ -11,16 +11,35 @@ from seqmarket.data.event_log import EventLog
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.store import SequenceStore, open_store, write_store
-from seqmarket.training.config import ChurnTask, NextChannelTask, PurchaseTask, TasksConfig
+from seqmarket.training.config import TrainingConfig
+from seqmarket.training.objectives import Trained, make_objectives
+from seqmarket.training.task_settings import (
+    ChurnTask,
+    NextTask,
+    PurchaseTask,
+    TasksConfig,
+    TimeToNextTask,
+    ValueTask,
+)
 from seqmarket.training.tasks import Task, make_tasks
 
 
 @pytest.fixture(scope="session")
 def tasks() -> Mapping[str, Task]:
     config = TasksConfig(
-        next_channel=NextChannelTask(), purchase=PurchaseTask(), churn=ChurnTask(weight=0.5)
+        next_channel=NextTask(),
+        next_event_type=NextTask(),
+        time_to_next=TimeToNextTask(weight=0.5),
+        purchase=PurchaseTask(),
+        churn=ChurnTask(weight=0.5),
+        value=ValueTask(),
     )
     return make_tasks(config)
+
+
+@pytest.fixture(scope="session")
+def objectives(tasks: Mapping[str, Task]) -> Mapping[str, Trained]:
+    return make_objectives(tasks, TrainingConfig())
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +54,9 @@ def store(
 
 
 @pytest.fixture
-def data(store: SequenceStore, tasks: Mapping[str, Task]) -> JourneyDataModule:
+def data(
+    store: SequenceStore, tasks: Mapping[str, Task], objectives: Mapping[str, Trained]
+) -> JourneyDataModule:
     rules = {name: task.rule for name, task in tasks.items()}
-    return JourneyDataModule(store, rules, batch_size=16, eval_tokens=400, seed=1)
+    points = {name: objective.points for name, objective in objectives.items()}
+    return JourneyDataModule(store, rules, points, batch_size=16, eval_tokens=400, seed=1)

@@ -94,7 +94,44 @@ def test_settings_cannot_be_changed(plain: dict[str, Any]) -> None:
         ),
         ("model", {"d_model": 8}, "model._target_: is missing"),
         ("model", None, "model: expected a valid dictionary"),
-        ("task", {}, "task: choose at least one of next_channel, purchase and churn"),
+        ("task", {}, "task: choose at least one of next_channel, next_event_type,"),
+        ("task", {"custom": {}}, "task: choose at least one of next_channel, next_event_type,"),
+        ("task.value", {"windw": "7d"}, "task.value.windw: no such setting; did you mean 'window'"),
+        ("task.time_to_next", {"weight": 0}, "task.time_to_next.weight: expected greater than 0"),
+        ("task.custom", {"mine": {}}, "task.custom.mine: say which events count: channel, event_"),
+        ("task.custom", {"mine": {"purchase": False}}, "task.custom.mine: say which events count"),
+        (
+            "task.custom",
+            {"mine": {"chanel": ["web"]}},
+            "task.custom.mine.chanel: no such setting; did you mean 'channel'?",
+        ),
+        (
+            "task.custom",
+            {"mine": {"channel": "web"}},
+            "task.custom.mine.channel: expected a list, got 'web'",
+        ),
+        (
+            "task.custom",
+            {"mine": {"purchase": True, "outcome": "never"}},
+            "task.custom.mine.outcome: expected 'happens', 'absent' or 'value', got 'never'",
+        ),
+        (
+            "task.custom",
+            {"mine": {"purchase": True, "window": "28"}},
+            "task.custom.mine.window: a duration is a number and one of s, m, h, d",
+        ),
+        ("task.custom", {"churn": {"purchase": True}}, "task.custom: churn is a task of its own"),
+        ("task.custom", {"custom": {"purchase": True}}, "task.custom: custom is a task of its own"),
+        ("task.custom", {"a/b": {"purchase": True}}, "task.custom: a task's name is letters,"),
+        ("task.custom", {"2nd": {"purchase": True}}, "task.custom: a task's name is letters,"),
+        *[
+            (
+                "task.custom",
+                {name: {"purchase": True}},
+                f"task.custom: {name} is the name of a head",
+            )
+            for name in ("next_event", "next", "time_to_purchase")
+        ],
         ("data.resources", {"memory": 512}, "data.resources.memory: a size is a number and MiB or"),
         ("data.engine", "spark", "data.engine: expected 'local' or 'ray', got 'spark'"),
         (
@@ -117,6 +154,46 @@ def test_wrong_setting_is_named(
     with pytest.raises(SeqmarketError) as caught:
         parse_config(plain)
     assert message in str(caught.value)
+
+
+def test_a_task_of_the_users_own_is_typed(plain: dict[str, Any]) -> None:
+    mine = {"event_type": ["redemption"], "window": "2w", "least_value": 5, "active_within": "90d"}
+    plain["task"]["custom"] = {"coupon": mine}
+    (coupon,) = parse_config(plain).task.custom.values()
+    assert coupon.event_type == ("redemption",)
+    assert coupon.window == timedelta(days=14)
+    assert coupon.least_value == 5.0
+    # Whoever does anything may be asked about; of purchases nothing was said.
+    assert (coupon.active_by, coupon.outcome, coupon.channel) == ("event", "happens", ())
+
+
+@pytest.mark.parametrize("window_heads", ["hazard", "logistic"])
+@pytest.mark.parametrize("task", ["purchase", "churn", "custom.mine"])
+def test_a_positive_weight_without_effect_is_refused(
+    plain: dict[str, Any], task: str, window_heads: str
+) -> None:
+    name = task.rpartition(".")[2]
+    node = {"positive_weight": 3.0, **({"channel": ["web"]} if "custom" in task else {})}
+    plain["task"] = {"custom": {name: node}} if "custom" in task else {name: node}
+    plain["training"] = {"window_heads": window_heads}
+    if window_heads == "logistic":
+        parse_config(plain)
+        return
+    with pytest.raises(SeqmarketError) as caught:
+        parse_config(plain)
+    assert str(caught.value) == (
+        f"task.{task}.positive_weight: a hazard weighs no labels, so 3 would have no effect; "
+        "leave it at 1, or set training.window_heads=logistic"
+    )
+
+
+def test_an_amount_has_no_positive_label(plain: dict[str, Any]) -> None:
+    worth = {"purchase": True, "outcome": "value", "positive_weight": 2.0}
+    plain["task"] = {"custom": {"worth": worth}}
+    for window_heads in ("hazard", "logistic"):
+        plain["training"] = {"window_heads": window_heads}
+        with pytest.raises(SeqmarketError, match=r"worth\.positive_weight: a summed value has no"):
+            parse_config(plain)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,27 @@ from seqmarket.data.splits import to_microseconds
 from seqmarket.metrics.classification import binary_metrics
 from seqmarket.metrics.ranking import categorical_metrics
 from seqmarket.metrics.resampling import bootstrap_metrics
-from seqmarket.schema import LabelTable, TaskKind
+from seqmarket.schema import (
+    CategoricalFeature,
+    LabelTable,
+    NumericFeature,
+    SequenceSpec,
+    TaskKind,
+)
 from seqmarket.training import evaluation
 from seqmarket.training.evaluation import evaluate, prediction_table
 
-CLASSES = ("email", "store", "web")
+SPEC = SequenceSpec(
+    channel=CategoricalFeature("channel", ("email", "store", "web")),
+    event_type=CategoricalFeature("event_type", ("purchase", "touch")),
+    categorical=(),
+    numeric=(NumericFeature("value", 0.0, 1.0, has_missing=True),),
+    static_categorical=(),
+    static_numeric=(),
+    purchase_event_types=("purchase",),
+    max_length=32,
+    time_scale=2.0,
+)
 START = to_microseconds(datetime(2026, 1, 1, 12, tzinfo=UTC))
 DAY = 86_400_000_000
 
@@ -130,17 +146,18 @@ COLUMNS = {
     "probability": pl.Float64,
     "predicted": pl.String,
     "rank": pl.Int32,
+    "quantities": pl.List(pl.Float64),
 }
 
 
 def test_the_prediction_table_holds_no_identifier(tables, predictions) -> None:
-    frame = prediction_table(predictions, tables, CLASSES)
+    frame = prediction_table(predictions, tables, SPEC)
     assert dict(frame.schema) == COLUMNS
     assert frame.height == 2 * 6 + 3 * 60
 
 
 def test_binary_rows_of_the_prediction_table(tables, predictions) -> None:
-    frame = prediction_table(predictions, tables, CLASSES)
+    frame = prediction_table(predictions, tables, SPEC)
     rows = frame.filter(task="churn", model="guess")
     churn = tables["churn"]
     assert rows["probability"].to_list() == predictions["guess"]["churn"].tolist()
@@ -155,7 +172,7 @@ def test_categorical_rows_of_the_prediction_table(tables, predictions) -> None:
     predictions["own"]["next_channel"] = np.array(
         [[0.2, 0.3, 0.5], [0.1, 0.6, 0.3], [0.2, 0.7, 0.1], *[[0.5, 0.2, 0.3]] * 3]
     )
-    frame = prediction_table(predictions, tables, CLASSES).filter(task="next_channel")
+    frame = prediction_table(predictions, tables, SPEC).filter(task="next_channel")
     rows = frame.filter(model="own")
     assert rows["label"].to_list() == ["web", "email", "store", "store", "web", "email"]
     assert rows["probability"].to_list() == [0.5, 0.1, 0.7, 0.2, 0.3, 0.5]
@@ -164,5 +181,17 @@ def test_categorical_rows_of_the_prediction_table(tables, predictions) -> None:
     assert set(frame["model"]) == {"own", "constant"}
 
 
+def test_amounts_and_durations_of_the_prediction_table() -> None:
+    value = table_of("value", "amount", [0, 12])
+    days = table_of("time_to_next", "duration", [1, 3])
+    quantiles = np.arange(1.0, 19.0).reshape(2, 9)
+    answers = {"own": {"value": np.array([[3.0, 0.0], [9.0, 8.0]]), "time_to_next": quantiles}}
+    frame = prediction_table(answers, {"value": value, "time_to_next": days}, SPEC)
+    assert dict(frame.schema) == COLUMNS
+    assert frame["quantities"].to_list() == [[3.0, 0.0], [9.0, 8.0], *quantiles.tolist()]
+    assert frame["label"].to_list() == ["0", "12", "1", "3"]
+    assert frame["probability"].null_count() == 4
+
+
 def test_no_predictions_no_rows(tables) -> None:
-    assert prediction_table({"own": {}}, tables, CLASSES).is_empty()
+    assert prediction_table({"own": {}}, tables, SPEC).is_empty()

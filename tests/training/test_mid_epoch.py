@@ -17,6 +17,7 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import config_digest, parse_config
 from seqmarket.training.fit import fit
 from seqmarket.training.learner import JourneyLearner
+from seqmarket.training.objectives import make_objectives
 from seqmarket.training.tasks import Task
 
 SMALL = [
@@ -56,6 +57,10 @@ class Fits:
         return JourneyDataModule(
             self._store,
             {name: task.rule for name, task in self._tasks.items()},
+            {
+                name: objective.points
+                for name, objective in make_objectives(self._tasks, training).items()
+            },
             batch_size=8,
             batch_tokens=training.batch_tokens,
             eval_tokens=400,

@@ -109,6 +109,42 @@ def test_card_says_when_calibration_made_it_worse_or_was_not_done() -> None:
     assert "no calibration was fitted" in model_card(replace(FACTS, calibration={}))
 
 
+def test_card_of_an_ensemble_says_so() -> None:
+    assert "Trained once with one seed" in model_card(FACTS)
+    card = model_card(replace(FACTS, members=5))
+    assert "The mean of 5 networks, each from a seed of its own" in card
+    assert "Trained once" not in card
+
+
+def test_card_states_amounts_and_durations_without_positives() -> None:
+    interval = Interval(2.5, 2.0, 3.0)
+    value = TaskResult(
+        task="value",
+        kind="amount",
+        n_rows=1_000,
+        n_customers=300,
+        base_rate=None,
+        models={
+            model: {"mean_absolute_error": interval, "gini": interval} for model in ("gru", "gbdt")
+        },
+        differences={"gbdt": {"mean_absolute_error": interval, "gini": interval}},
+    )
+    days = replace(
+        value,
+        task="time_to_next",
+        kind="duration",
+        models={"gru": {"mean_absolute_error": interval, "pinball_loss": interval}},
+        differences={},
+    )
+    card = model_card(replace(FACTS, results=[value, days], class_rows={}))
+    assert "**value**: **below the best baseline** on MAE (gbdt); 1 of 1 beyond sampling" in card
+    assert "MAE: gru stands below gbdt, the best baseline: +2.5000" in card
+    assert "Gini: gru stands at or above gbdt" in card
+    assert "| model | MAE | pinball |" in card
+    assert "test rows of time_to_next: 1,000 rows of 300 customers\n" in card
+    assert "positive" not in card
+
+
 def test_card_masks_passwords() -> None:
     card = model_card(replace(FACTS, overrides=["tracking.uri=http://ann:secret@host:5000"]))
     assert "secret" not in card

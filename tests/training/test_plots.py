@@ -12,8 +12,10 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from seqmarket.metrics.amounts import AmountScores
 from seqmarket.metrics.classification import binary_metrics
 from seqmarket.metrics.resampling import Interval
+from seqmarket.schema import QUANTILES
 from seqmarket.training import plots
 from seqmarket.training.results import TaskResult
 
@@ -31,6 +33,29 @@ def binary_scores(n: int = 600) -> tuple[NDArray[np.int64], dict[str, NDArray[np
     }
 
 
+Numbers = NDArray[np.float64]
+
+
+def amounts(n: int = 500) -> tuple[Numbers, dict[str, Numbers]]:
+    """True amounts, and the expected ones and medians of three models."""
+    rng = np.random.default_rng(5)
+    expected = rng.gamma(2.0, 10.0, n)
+    label = np.where(rng.random(n) < 0.6, expected * rng.gamma(3.0, 0.5, n), 0.0)
+    same = np.full(n, label.mean())
+    return label, {
+        "gru": np.stack([0.9 * expected, 0.7 * expected], axis=1),
+        "repeat_last": rng.gamma(2.0, 10.0, (n, 2)),
+        "majority": np.stack([same, np.full(n, np.median(label))], axis=1),
+    }
+
+
+def durations(n: int = 2_000) -> tuple[Numbers, dict[str, Numbers]]:
+    """True days, and quantiles that are right, and half as long as they should be."""
+    label = np.random.default_rng(6).exponential(3.0, n)
+    quantiles = np.tile(-3.0 * np.log1p(-np.array(QUANTILES)), (n, 1))
+    return label, {"gru": quantiles, "hasty": quantiles / 2}
+
+
 def causal_attention(n: int) -> NDArray[np.float64]:
     weights = np.tril(np.random.default_rng(2).random((n, n)))
     return weights / weights.sum(axis=1, keepdims=True)
@@ -46,11 +71,14 @@ def history() -> dict[str, list[tuple[int, float]]]:
     return {
         "train/loss": list(enumerate(losses)),
         "validation/loss": list(enumerate(losses)),
-        "train/churn/loss": list(enumerate(losses)),
+        "train/time_to_purchase/loss": list(enumerate(losses)),
+        "train/value/loss": list(enumerate(losses)),
         "validation/churn/loss": list(enumerate(losses)),
         "validation/churn/average_precision": list(enumerate([0.1, 0.2, 0.3, 0.2])),
         "validation/churn/auroc": list(enumerate([0.6, 0.8, 0.7, 0.7])),
         "validation/next_channel/loss": list(enumerate(losses)),
+        "validation/value/loss": list(enumerate(losses)),
+        "validation/value/mean_absolute_error": list(enumerate([20.0, 19.0, 18.5, 18.4])),
     }
 
 
@@ -95,6 +123,8 @@ def _curve_makers() -> dict[str, Callable[[], Figure]]:
         "learning": lambda: plots.learning_curves(history()),
         "confusion": lambda: confusion(15),
         "journey": lambda: journey(40),
+        "amounts": lambda: plots.amounts_by_group(*amounts(), "value", "gru"),
+        "durations": lambda: plots.quantile_coverage(*durations(), "time_to_next", "gru"),
         "comparison": lambda: plots.metric_comparison([result({"lstm": 0.8, "gbdt": 0.7})]),
     }
 
@@ -228,12 +258,32 @@ def test_learning_curves_mark_the_best_epoch_of_the_monitor() -> None:
     assert not any("best" in name for name in _figure_legend(plots.learning_curves(history(), "x")))
 
 
-def test_learning_curves_have_a_panel_per_task_and_its_main_metric() -> None:
+def test_learning_curves_have_a_panel_per_objective_task_and_main_metric() -> None:
     figure = plots.learning_curves(history())
+    panels = [(axes.get_title(loc="left"), axes.get_ylabel()) for axes in figure.axes]
+    assert panels == [
+        *[(name, "") for name in ("all, weighted", "time_to_purchase", "value")],
+        *[(name, "") for name in ("all, weighted", "churn", "next_channel", "value")],
+        ("churn", "AUROC"),  # and no average precision
+        ("value", "MAE"),
+    ]
+    assert _figure_legend(figure) == ["training", "validation", "best epoch 2"]
+    for axes in figure.axes:
+        (curve,) = [line for line in axes.get_lines() if len(line.get_xdata()) == 4]
+        assert curve.get_label() == ("training" if axes in figure.axes[:3] else "validation")
+
+
+@pytest.mark.parametrize("n_tasks", [1, 5, 6, 14])
+def test_learning_curves_leave_no_panel_empty_however_many_tasks(n_tasks: int) -> None:
+    curve = [(1, 0.5), (2, 0.4)]
+    keys = [f"validation/task_{i}/{metric}" for i in range(n_tasks) for metric in ("loss", "auroc")]
+    figure = plots.learning_curves(dict.fromkeys(["train/loss", "train/next/loss", *keys], curve))
+    assert all(len(axes.get_lines()) > 0 for axes in figure.axes)
+    assert len(figure.axes) == 1 + 2 * n_tasks
+    width, height = _render(figure)
+    assert (width, height <= 2_400) == (1_200, True)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert [title for title in titles if title] == ["all tasks, weighted", "churn", "next_channel"]
-    assert [axes.get_ylabel() for axes in figure.axes].count("AUROC") == 1
-    assert "AP" not in [axes.get_ylabel() for axes in figure.axes]
+    assert titles.count("all, weighted") == 0  # as no loss of all tasks was logged in validation
 
 
 def test_learning_curves_pass_over_what_is_not_finite_and_stand_an_empty_history() -> None:
@@ -283,3 +333,66 @@ def test_metric_comparison_orders_models_and_shows_their_intervals() -> None:
     assert ".750 [.740, .760]" in _texts(figure)
     own = figure.axes[0].get_yticklabels()[1]
     assert own.get_fontweight() == "bold"
+
+
+def test_a_metric_whose_lowest_value_is_best_says_so() -> None:
+    error = {"mean_absolute_error": Interval(20.0, 19.0, 21.0)}
+    value = TaskResult("value", "amount", 600, 90, None, {"gru": error, "gbdt": error})
+    figure = plots.metric_comparison([value, result({"gru": 0.7})])
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["MAE with 95 % interval, lower is better", "AUROC with 95 % interval"]
+
+
+def groups_are_means_of_tenths(figure: Figure, label: Numbers, expected: Numbers) -> None:
+    lines = {str(line.get_label()).split()[0]: line for line in figure.axes[0].get_lines()}
+    order = np.argsort(expected)
+    tenths = np.array_split(order, 10)
+    own = lines["gru"]
+    assert list(own.get_xdata()) == pytest.approx([expected[rows].mean() for rows in tenths])
+    assert list(own.get_ydata()) == pytest.approx([label[rows].mean() for rows in tenths])
+    # Who expects the same of everyone has one point.
+    assert list(lines["majority"].get_ydata()) == pytest.approx([label.mean()])
+
+
+def test_amounts_are_compared_in_tenths_and_ties_make_one_point() -> None:
+    label, predictions = amounts()
+    figure = plots.amounts_by_group(label, predictions, "value", "gru")
+    groups_are_means_of_tenths(figure, label, predictions["gru"][:, 0])
+    error = AmountScores(label, predictions["gru"]).evaluate()[0]
+    assert _legend(figure)[0] == f"gru   MAE of the median {error:.3g}"
+    shuffled = np.random.default_rng(1).permutation(len(label))
+    again = {model: values[shuffled] for model, values in predictions.items()}
+    figure = plots.amounts_by_group(label[shuffled], again, "value", "gru")
+    groups_are_means_of_tenths(figure, label, predictions["gru"][:, 0])
+
+
+def test_groups_that_depend_on_the_order_of_tied_rows_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def split_ties(label: Numbers, expected: Numbers, bins: int) -> tuple[Numbers, Numbers, None]:
+        rows = np.array_split(np.argsort(expected, kind="stable"), bins)
+        mean, true = (np.array([x[r].mean() for r in rows]) for x in (expected, label))
+        return mean, true, None
+
+    monkeypatch.setattr("seqmarket.training.plots.amounts.reliability", split_ties)
+    label, predictions = amounts()
+    figure = plots.amounts_by_group(label, predictions, "value", "gru")
+    with pytest.raises(AssertionError):
+        groups_are_means_of_tenths(figure, label, predictions["gru"][:, 0])
+
+
+def test_amounts_of_nothing_do_not_crash() -> None:
+    nothing = np.zeros(30)
+    _render(plots.amounts_by_group(nothing, {"gru": np.zeros((30, 2))}, "value"))
+
+
+def test_right_quantiles_lie_on_the_diagonal() -> None:
+    label, predictions = durations()
+    figure = plots.quantile_coverage(label, predictions, "time_to_next", "gru")
+    lines = {str(line.get_label()).split()[0]: line for line in figure.axes[0].get_lines()}
+    assert list(lines["gru"].get_ydata()) == pytest.approx(QUANTILES, abs=0.04)
+    for share, covered in zip(QUANTILES, lines["hasty"].get_ydata(), strict=True):
+        assert covered == pytest.approx(1 - (1 - share) ** 0.5, abs=0.04)
+    error = np.abs(label - 3.0 * np.log(2.0)).mean()
+    assert _legend(figure)[0] == f"gru   MAE of the median {error:.3g} days"
+    assert "2,000 rows" in figure.axes[0].get_title(loc="left")

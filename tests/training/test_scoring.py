@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from seqmarket.data.sealed import digest_file
 from seqmarket.data.shard import Shard
 from seqmarket.data.splits import to_microseconds
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import MICROSECONDS_PER_DAY
+from seqmarket.schema import MICROSECONDS_PER_DAY, QUANTILES
 from seqmarket.training.checkpoint import TrainedModel, load_trained
 from seqmarket.training.data import open_data
 from seqmarket.training.instantiate import build
@@ -66,7 +67,8 @@ def test_the_test_metrics_of_the_run_come_out_again(gru_run) -> None:
     results = evaluate_run(gru_run.model_file, "test", with_baselines=True)
     assert estimates(results, "test", "gru") == gru_run.metrics
     assert torch.get_num_threads() == 1
-    assert set(results[1].models) == {"gru", "majority", "rfm_logistic"}
+    models = {result.task: set(result.models) for result in results}
+    assert models["purchase"] == {"gru", "majority", "rfm_logistic"}
     assert set(results[0].models) == {"gru", "majority", "repeat_last"}
 
 
@@ -139,7 +141,11 @@ def test_probabilities_are_such(model: TrainedModel, scores: Scores) -> None:
     assert ((each > 0) & (each < 1)).all()
     likeliest = np.array(channels)[each.argmax(axis=1)]
     assert table["next_channel"].to_list() == likeliest.tolist()
-    assert len(table.columns) == 4 + 2 * 2 + 1 + len(channels)
+    days = table.select(cs.starts_with("time_to_next_days_")).to_numpy()
+    assert (np.diff(days, axis=1) >= 0).all()
+    assert (table["value_expected"] > 0).all()
+    assert table["value_asked"].equals(table["churn_asked"])
+    assert len(table.columns) == 4 + 2 * 2 + 1 + len(channels) + len(QUANTILES) + 3
 
 
 def test_whom_the_task_asks_about(log: EventLog, scores: Scores) -> None:

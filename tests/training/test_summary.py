@@ -13,6 +13,7 @@ from seqmarket.training.results import (
     TaskResult,
     format_interval,
     format_number,
+    gain_of_ensemble,
     main_metrics,
     standings,
 )
@@ -72,6 +73,39 @@ NEXT_CHANNEL = TaskResult(
         "repeat_last": {"accuracy": around(0.66), "log_loss": Interval(NAN, NAN, NAN)},
     },
     differences={"repeat_last": {"accuracy": around(0.053), "log_loss": Interval(NAN, NAN, NAN)}},
+)
+
+
+VALUE = TaskResult(
+    task="value",
+    kind="amount",
+    n_rows=15_000,
+    n_customers=2_298,
+    base_rate=None,
+    models={
+        "transformer": {
+            "mean_absolute_error": around(61.25, 2.0),
+            "gini": around(0.61),
+            "root_mean_squared_error": around(120.5, 9.0),
+            "total_error": around(0.031),
+        },
+        "gbdt": {"mean_absolute_error": around(63.0, 2.0), "gini": around(0.64)},
+    },
+    differences={"gbdt": {"mean_absolute_error": around(-1.75, 0.5), "gini": around(-0.03)}},
+)
+TIME_TO_NEXT = TaskResult(
+    task="time_to_next",
+    kind="duration",
+    n_rows=31_777,
+    n_customers=2_433,
+    base_rate=None,
+    models={
+        "transformer": {
+            "coverage_error": around(0.01),
+            "mean_absolute_error": around(3.767),
+            "pinball_loss": around(1.577),
+        }
+    },
 )
 
 
@@ -198,7 +232,48 @@ def test_rows_are_plain_and_complete() -> None:
     assert rows[-1]["estimate"] is None
 
 
+def test_errors_are_better_where_they_are_lower() -> None:
+    text = to_text([VALUE])
+    assert "61.250* [59.250, 63.250]" in _row(text, "transformer")
+    assert ".640* [.630, .650]" in _row(text, "gbdt")
+    assert [(s.metric, s.at_or_above, s.decided) for s in standings(VALUE)] == [
+        ("mean_absolute_error", True, True),
+        ("gini", False, True),
+    ]
+    said = " ".join(text.split())
+    assert "MAE: transformer stands at or above gbdt, the best baseline: -1.7500" in said
+    assert said.endswith("Lower is better: MAE, RMSE, total error.")
+
+
+def test_neither_amounts_nor_durations_have_positives() -> None:
+    for result in (VALUE, TIME_TO_NEXT):
+        assert "positive" not in to_text([result])
+        assert {row["base_rate"] for row in to_rows([result])} == {None}
+    assert TIME_TO_NEXT.metrics == ("mean_absolute_error", "pinball_loss", "coverage_error")
+    header = to_markdown([TIME_TO_NEXT]).splitlines()[2]
+    assert header == "| model | MAE | pinball | coverage error |"
+
+
+def test_the_gain_of_an_ensemble_is_said_and_is_no_standing() -> None:
+    member = {"mean_absolute_error": around(-0.25, 0.1), "gini": around(0.02)}
+    both = replace(
+        VALUE,
+        models={**VALUE.models, "transformer_alone": VALUE.models["transformer"]},
+        differences={**VALUE.differences, "transformer_alone": member},
+        alone="transformer_alone",
+    )
+    assert gain_of_ensemble(both) == (
+        "the ensemble against its first member alone: MAE -.2500 [-.3500, -.1500], "
+        "Gini +.0200 [+.0100, +.0300]"
+    )
+    assert {standing.baseline for standing in standings(both)} == {"gbdt"}
+    assert "the ensemble against its first member alone: MAE" in to_markdown([both])
+    assert gain_of_ensemble(VALUE) is None
+
+
 def test_main_metrics_come_first_and_have_a_direction() -> None:
+    assert set(VALUE.metrics) | set(TIME_TO_NEXT.metrics) <= set(HIGHER_IS_BETTER)
+    assert main_metrics("time_to_next", "duration") == ("mean_absolute_error", "pinball_loss")
     assert CHURN.metrics[:3] == ("auroc", "average_precision", "log_loss")
     assert main_metrics("purchase", "binary") == ("auroc", "log_loss")
     assert main_metrics("a_task_of_the_user", "categorical") == ("accuracy", "log_loss")

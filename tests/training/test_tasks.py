@@ -1,162 +1,51 @@
-"""The tasks: torch's own losses, weighted as said; probabilities, base rates and definitions."""
+"""The tasks: in a fixed order, with the rules that are configured, in words; their predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
-from seqmarket.data.datamodule import JourneyDataModule
-from seqmarket.data.labels import WindowRule
-from seqmarket.data.store import SequenceStore
-from seqmarket.nn.heads import BinaryHead, ClassificationHead
-from seqmarket.schema import MICROSECONDS_PER_DAY, LabelTable
-from seqmarket.training.config import ChurnTask, NextChannelTask, PurchaseTask, TasksConfig
+from seqmarket.schema import (
+    EVERY_EVENT,
+    MICROSECONDS_PER_DAY,
+    PURCHASES,
+    EventFilter,
+    NextRule,
+    WindowRule,
+)
+from seqmarket.training.task_settings import (
+    ChurnTask,
+    CustomTask,
+    NextTask,
+    PurchaseTask,
+    TasksConfig,
+    TimeToNextTask,
+    ValueTask,
+)
 from seqmarket.training.tasks import Task, make_tasks
 
-N = 12
 
-
-@pytest.fixture
-def numbers() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
-
-
-def example(task: Task, numbers: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Logits and labels of N points."""
-    if task.kind == "binary":
-        return torch.randn(N, generator=numbers), torch.randint(2, (N,), generator=numbers)
-    return torch.randn(N, 4, generator=numbers), torch.randint(4, (N,), generator=numbers)
-
-
-def torchs_own(task: Task, logits: Tensor, label: Tensor) -> Tensor:
-    if task.kind == "binary":
-        return F.binary_cross_entropy_with_logits(logits, label.float())
-    return F.cross_entropy(logits, label)
-
-
-@pytest.mark.parametrize("name", ["next_channel", "purchase", "churn"])
-def test_equal_weights_give_torchs_own_loss(
-    tasks: Mapping[str, Task], name: str, numbers: torch.Generator
-) -> None:
-    task = tasks[name]
-    logits, label = example(task, numbers)
-    expected = float(torchs_own(task, logits, label))
-    for weight in (1.0, 0.01, 250.0):
-        loss = task.loss(logits, label, torch.full((N,), weight))
-        assert float(loss) == pytest.approx(expected, rel=1e-6)
-
-
-def weighs_as_often_as_it_says(task: Task, numbers: torch.Generator) -> None:
-    """A point of weight 3 counts like three points, one of weight 0 like none."""
-    logits, label = example(task, numbers)
-    times = torch.arange(N) % 4
-    weighted = task.loss(logits, label, times.float())
-    repeated = torchs_own(
-        task, logits.repeat_interleave(times, dim=0), label.repeat_interleave(times)
-    )
-    assert float(weighted) == pytest.approx(float(repeated), rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["next_channel", "purchase", "churn"])
-def test_a_point_counts_as_often_as_its_weight(
-    tasks: Mapping[str, Task], name: str, numbers: torch.Generator
-) -> None:
-    weighs_as_often_as_it_says(tasks[name], numbers)
-
-
-class WeightsForgotten(Task):
-    """The mutant of the test above."""
-
-    def loss(self, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-        return super().loss(logits, label, torch.ones_like(weight))
-
-
-@pytest.mark.parametrize("name", ["next_channel", "purchase"])
-def test_forgotten_weights_are_noticed(
-    tasks: Mapping[str, Task], name: str, numbers: torch.Generator
-) -> None:
-    with pytest.raises(AssertionError):
-        weighs_as_often_as_it_says(WeightsForgotten(**vars(tasks[name])), numbers)
-
-
-def test_positive_weight_multiplies_the_losses_of_positive_points(
-    tasks: Mapping[str, Task], numbers: torch.Generator
-) -> None:
-    task = replace(tasks["purchase"], positive_weight=3.0)
-    logits, label = example(task, numbers)
-    loss = task.loss(logits, label, torch.ones(N))
-    weight = torch.tensor(3.0)
-    expected = F.binary_cross_entropy_with_logits(logits, label.float(), pos_weight=weight)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
-    assert loss > torchs_own(task, logits, label)
-
-
-@pytest.mark.parametrize("name", ["next_channel", "purchase"])
-def test_no_points_no_loss(tasks: Mapping[str, Task], name: str) -> None:
-    shape = (0,) if tasks[name].kind == "binary" else (0, 4)
-    logits = torch.zeros(shape, requires_grad=True)
-    loss = tasks[name].loss(logits, torch.zeros(0, dtype=torch.long), torch.zeros(0))
-    assert float(loss.detach()) == 0
-    loss.backward()
-    assert logits.grad is not None
-
-
-def test_probabilities(tasks: Mapping[str, Task]) -> None:
+def test_predictions(tasks: Mapping[str, Task]) -> None:
     logits = np.array([-2.0, 0.0, 60.0], dtype=np.float32)
-    binary = tasks["churn"].probabilities(logits)
+    binary = tasks["churn"].predictions(logits)
     assert binary == pytest.approx(1 / (1 + np.exp(-logits.astype(float))))
     assert binary.dtype == np.float64
     scores = np.array([[0.0, 0.0, 0.0], [90.0, 0.0, -90.0]], dtype=np.float32)
-    shares = tasks["next_channel"].probabilities(scores)
+    shares = tasks["next_channel"].predictions(scores)
     assert shares.sum(axis=1) == pytest.approx([1, 1], abs=1e-15)
     assert shares[0] == pytest.approx([1 / 3] * 3)
     assert 0 < shares[1, 2] < shares[1, 1] < 1e-30
-
-
-def labelled(task: Task, label: list[int]) -> LabelTable:
-    zeros = np.zeros(len(label), dtype=np.int64)
-    return LabelTable(task.name, task.kind, zeros, zeros, zeros, np.array(label, dtype=np.int64))
-
-
-def test_the_prior_is_the_base_rate_and_never_certain(
-    tasks: Mapping[str, Task], store: SequenceStore, data: JourneyDataModule
-) -> None:
-    purchase, channel = tasks["purchase"], tasks["next_channel"]
-    assert purchase.prior(labelled(purchase, [1, 0, 0]), store.spec) == pytest.approx([2 / 5])
-    assert purchase.prior(labelled(purchase, []), store.spec) == pytest.approx([0.5])
-    assert purchase.prior(labelled(purchase, [1] * 98), store.spec) == pytest.approx([0.99])
-
-    n = store.spec.n_channels
-    shares = channel.prior(labelled(channel, [0, 0, 1]), store.spec)
-    assert shares == pytest.approx(np.array([3, 2, *[1] * (n - 2)]) / (n + 3))
-    table = data.tables("train")["next_channel"]
-    occurring = np.bincount(table.label, minlength=n) / len(table)
-    assert channel.prior(table, store.spec) == pytest.approx(occurring, abs=0.01)
-
-
-def test_heads_fit_the_kind(tasks: Mapping[str, Task], store: SequenceStore) -> None:
-    for task in tasks.values():
-        head = task.make_head(store.spec, 8, hidden=4, dropout=0.0)
-        logits = head(torch.zeros(3, 8), torch.zeros(3), torch.zeros(3, dtype=torch.float64))
-        if task.kind == "binary":
-            assert isinstance(head, BinaryHead)
-            assert logits.shape == (3,)
-        else:
-            assert isinstance(head, ClassificationHead)
-            assert logits.shape == (3, store.spec.n_channels)
+    for name in ("value", "time_to_next"):
+        assert (tasks[name].predictions(scores) == scores).all()
 
 
 def test_tasks_stand_in_a_fixed_order() -> None:
     every = {
         "churn": ChurnTask(),
-        "next_channel": NextChannelTask(),
+        "next_channel": NextTask(),
         "purchase": PurchaseTask(),
     }
     assert list(make_tasks(TasksConfig.model_validate(every))) == [
@@ -171,7 +60,7 @@ def test_tasks_stand_in_a_fixed_order() -> None:
 
 def test_rules_hold_what_is_configured() -> None:
     config = TasksConfig(
-        next_channel=NextChannelTask(weight=0.25),
+        next_channel=NextTask(weight=0.25),
         purchase=PurchaseTask(
             horizon=timedelta(days=3), active_within=timedelta(days=10), active_by="event"
         ),
@@ -179,9 +68,13 @@ def test_rules_hold_what_is_configured() -> None:
     )
     tasks = make_tasks(config)
     day = MICROSECONDS_PER_DAY
-    assert tasks["next_channel"].rule is None
-    assert tasks["purchase"].rule == WindowRule("purchase", 3 * day, 1, 10 * day, "event")
-    assert tasks["churn"].rule == WindowRule("churn", day // 2, 0, 56 * day, "purchase")
+    assert tasks["next_channel"].rule == NextRule("next_channel", "channel")
+    assert tasks["purchase"].rule == WindowRule(
+        "purchase", 3 * day, "happens", PURCHASES, 10 * day, EVERY_EVENT
+    )
+    assert tasks["churn"].rule == WindowRule(
+        "churn", day // 2, "absent", PURCHASES, 56 * day, PURCHASES
+    )
     assert [task.weight for task in tasks.values()] == [0.25, 1.0, 2.0]
     assert [task.positive_weight for task in tasks.values()] == [1.0, 1.0, 5.0]
     assert [task.kind for task in tasks.values()] == ["categorical", "binary", "binary"]
@@ -190,7 +83,7 @@ def test_rules_hold_what_is_configured() -> None:
 def test_definitions_in_words() -> None:
     tasks = make_tasks(
         TasksConfig(
-            next_channel=NextChannelTask(),
+            next_channel=NextTask(),
             purchase=PurchaseTask(horizon=timedelta(days=1)),
             churn=ChurnTask(window=timedelta(hours=12), active_by="event"),
         )
@@ -208,3 +101,38 @@ def test_definitions_in_words() -> None:
     assert tasks["churn"].as_of(week) == "Asked every 7 days, from the events up to then"
     assert tasks["churn"].as_of(week / 7).startswith("Asked every 1 day,")
     assert tasks["next_channel"].as_of(week).startswith("Asked right after each event")
+
+
+def test_tasks_of_the_users_own() -> None:
+    config = TasksConfig(
+        next_event_type=NextTask(not_scored=("end",)),
+        time_to_next=TimeToNextTask(),
+        value=ValueTask(window=timedelta(days=14)),
+        custom={
+            "coupon": CustomTask(event_type=("redemption",), channel=("app", "mail")),
+            "big_spend": CustomTask(purchase=True, least_value=50, outcome="value"),
+        },
+    )
+    tasks = make_tasks(config)
+    assert list(tasks) == ["next_event_type", "time_to_next", "value", "coupon", "big_spend"]
+    assert [task.kind for task in tasks.values()] == [
+        "categorical",
+        "duration",
+        "amount",
+        "binary",
+        "amount",
+    ]
+    day = MICROSECONDS_PER_DAY
+    target = EventFilter(channel=("app", "mail"), event_type=("redemption",))
+    assert tasks["coupon"].rule == WindowRule(
+        "coupon", 28 * day, "happens", target, 56 * day, EVERY_EVENT
+    )
+    assert tasks["coupon"].definition == (
+        "an event of type redemption through app or mail in the 28 days after the prediction "
+        "time, for customers with an event in the 56 days before it"
+    )
+    assert tasks["big_spend"].definition.startswith(
+        "the summed value of every purchase of at least 50 in the 28 days"
+    )
+    assert "events that are end are not scored" in tasks["next_event_type"].definition
+    assert tasks["time_to_next"].definition.startswith("the days until the customer's next event")

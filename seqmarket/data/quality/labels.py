@@ -10,14 +10,9 @@ from datetime import datetime
 
 import numpy as np
 
-from seqmarket.data.labels import (
-    Neighbours,
-    TaskRule,
-    asked_at_cutoffs,
-    next_channel_table,
-)
+from seqmarket.data.labels import Neighbours, asked_at_cutoffs, next_table
 from seqmarket.data.splits import FOLDS, Split, to_datetime
-from seqmarket.schema import EventArrays
+from seqmarket.schema import EventArrays, NextRule, SequenceSpec, TaskRule
 
 BLOCK = 1 << 18
 """Events of a block; what is computed of one takes some 80 bytes per event."""
@@ -31,7 +26,7 @@ class LabelCount:
         fold: Name of the fold.
         cutoff: The prediction time; None for a task that is not asked at cutoffs.
         rows: Number of rows.
-        positives: Rows with label 1; None for a categorical task.
+        positives: Rows with label 1, or a value above 0; None for a task about the next event.
     """
 
     fold: str
@@ -65,7 +60,12 @@ class LabelRates:
 
 
 def label_rates(
-    events: EventArrays, split: Split, rules: Mapping[str, TaskRule], *, block: int = BLOCK
+    events: EventArrays,
+    spec: SequenceSpec,
+    split: Split,
+    rules: Mapping[str, TaskRule],
+    *,
+    block: int = BLOCK,
 ) -> tuple[LabelRates, ...]:
     """Counts the labels of all tasks, one block of whole customers after the other.
 
@@ -73,6 +73,7 @@ def label_rates(
 
     Args:
         events: All events; those of a store are memory-mapped.
+        spec: How they were encoded.
         split: The folds.
         rules: How each task is labelled, by its name.
         block: Events of a block; the counts do not depend on it.
@@ -80,15 +81,15 @@ def label_rates(
     rows: Counter[_Place] = Counter()
     positives: Counter[_Place] = Counter()
     for part, of_part in customer_blocks(events, split, block):
-        near = Neighbours(part)
+        near = Neighbours(part, spec)
         for task, rule in rules.items():
             for fold in FOLDS:
-                if rule is None:
-                    rows[task, fold, None] += len(next_channel_table(near, of_part, fold))
+                if isinstance(rule, NextRule):
+                    rows[task, fold, None] += len(next_table(near, of_part, fold, rule))
                     continue
                 for asked in asked_at_cutoffs(near, of_part, fold, rule):
                     rows[task, fold, asked.cutoff] += len(asked.label)
-                    positives[task, fold, asked.cutoff] += int(asked.label.sum())
+                    positives[task, fold, asked.cutoff] += int((asked.label > 0).sum())
         _let_go(events)
     return tuple(_rates(task, rule, split, rows, positives) for task, rule in rules.items())
 
@@ -129,7 +130,7 @@ _Place = tuple[str, str, int | None]
 def _rates(
     task: str, rule: TaskRule, split: Split, rows: Counter[_Place], positives: Counter[_Place]
 ) -> LabelRates:
-    if rule is None:
+    if isinstance(rule, NextRule):
         return LabelRates(
             task, tuple(LabelCount(fold, None, rows[task, fold, None], None) for fold in FOLDS), {}
         )

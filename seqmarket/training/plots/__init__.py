@@ -1,5 +1,6 @@
 """Figures of a run: each function takes arrays and returns a matplotlib `Figure`."""
 
+from seqmarket.training.plots.amounts import amounts_by_group, quantile_coverage
 from seqmarket.training.plots.curves import (
     calibration_curves,
     lift_curve,
@@ -15,6 +16,7 @@ from seqmarket.training.plots.overview import (
 )
 
 __all__ = [
+    "amounts_by_group",
     "attention_journey",
     "calibration_curves",
     "confusion_matrix",
@@ -22,6 +24,7 @@ __all__ = [
     "lift_curve",
     "metric_comparison",
     "precision_recall_curves",
+    "quantile_coverage",
     "roc_curves",
     "score_distribution",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,36 +32,48 @@ from seqmarket.training.results import (
 Curve = Sequence[tuple[int, float]]
 
 _MOST_ANNOTATED_CLASSES = 16
+_MOST_PANELS = 6
+"""More panels than this are not readable side by side."""
 
 
 def learning_curves(
     history: Mapping[str, Curve], monitor: str = "validation/loss", higher_is_better: bool = False
 ) -> Figure:
-    """Training and validation loss per task and overall, and below the tasks' main metric.
+    """The training loss of each objective, and the validation loss and main metric of each task.
+
+    The losses of training and validation are of different things, and stand apart: objectives
+    are trained on, tasks are validated.
 
     Args:
-        history: (epoch, value) pairs by ``stage/task/metric``, or ``stage/metric`` for all tasks
-            together, where stage is `train` or `validation`, as in ``validation/purchase/auroc``.
+        history: (epoch, value) pairs by ``train/objective/loss`` or ``validation/task/metric``, or
+            ``stage/loss`` for all together, as in ``validation/purchase/auroc``.
         monitor: The key by which the best epoch is chosen; without such a key none is marked.
         higher_is_better: Whether the best value of the monitor is its highest.
     """
-    if not history:
+    blocks = {
+        "Training loss, by what is trained on": _losses(history, "train"),
+        "Validation loss, by task": _losses(history, "validation"),
+        "Main metric, by task": _main_metrics(history),
+    }
+    rows = [
+        (title if i == 0 else "", part.tolist())
+        for title, keys in blocks.items()
+        for i, part in enumerate(np.array_split(keys, -(-len(keys) // _MOST_PANELS) or 1))
+        if keys
+    ]
+    if not rows:
         return notice("Learning curves", "No epoch was completed.")
-    tasks = list(dict.fromkeys(key.split("/")[1] for key in history if key.count("/") == 2))
-    upper, lower = [f"{task}/loss" for task in tasks], []
-    for task in tasks:
-        metric = _main_metric(history, task)
-        lower.append(f"{task}/{metric}" if metric else f"{task}/loss")
-    if len(tasks) != 1:
-        upper, lower = ["loss", *upper], ["loss", *lower]
-    mosaic: list[Any] = [upper] if upper == lower else [upper, lower]
     best = _best_epoch(history.get(monitor, ()), higher_is_better)
-    figure = new_figure(12, 4 + 4 * (len(mosaic) - 1))
-    for name, axes in figure.subplot_mosaic(mosaic, sharex=True).items():
-        task, _, metric = name.rpartition("/")
-        title = (task or "all tasks, weighted") if metric == "loss" else ""
-        dress(axes, "Epoch" if name in mosaic[-1] else "", metric_name(metric), title)
-        _course(axes, history, name, best)
+    figure = new_figure(12, max(4.0, 0.6 + 2.7 * len(rows)))
+    parts = figure.subfigures(len(rows), squeeze=False)[:, 0]
+    for part, (title, keys) in zip(parts, rows, strict=True):
+        part.suptitle(title, x=0.01, ha="left", fontsize=13, color=INK)
+        for axes, key in zip(part.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
+            _, *name, metric = key.split("/")
+            dress(axes, "Epoch", "" if metric == "loss" else metric_name(metric))
+            axes.set_title("".join(name) or "all, weighted", fontsize=12, color=INK, loc="left")
+            axes.tick_params(labelsize=10)
+            _course(axes, history[key], key.startswith("validation/"), best)
     lines = {
         str(line.get_label()): line
         for axes in figure.axes
@@ -70,8 +81,14 @@ def learning_curves(
         if not str(line.get_label()).startswith("_")
     }
     figure.suptitle("Learning curves", x=0.01, ha="left", fontsize=15, color=INK)
+    order = sorted(lines, key=lambda text: text.startswith("best"))
     figure.legend(
-        lines.values(), lines.keys(), loc="upper right", ncols=3, fontsize=12, frameon=False
+        [lines[text] for text in order],
+        order,
+        loc="upper right",
+        ncols=3,
+        fontsize=12,
+        frameon=False,
     )
     return figure
 
@@ -151,7 +168,7 @@ def _dots(axes: Axes, result: TaskResult) -> None:
     order = sorted(values, key=lambda model: sign * values[model].estimate)
     dress(
         axes,
-        f"{metric_name(metric)} with 95 % interval",
+        f"{metric_name(metric)} with 95 % interval" + ("" if sign > 0 else ", lower is better"),
         title=f"{result.task}: {result.n_rows:,} rows, {result.n_customers:,} customers",
     )
     for height, model in enumerate(order):
@@ -180,10 +197,27 @@ def _dots(axes: Axes, result: TaskResult) -> None:
     axes.grid(False, axis="y")
 
 
-def _main_metric(history: Mapping[str, Curve], task: str) -> str | None:
-    found = [key.split("/")[2] for key in history if key.startswith(f"validation/{task}/")]
-    wanted = ("auroc", "accuracy", *(name for name in found if name != "loss"))
-    return next((name for name in wanted if name in found), None)
+def _names(history: Mapping[str, Curve], stage: str) -> list[str]:
+    """The objectives or tasks of a stage, in their order."""
+    parts = [key.split("/") for key in history]
+    return list(dict.fromkeys(key[1] for key in parts if len(key) == 3 and key[0] == stage))
+
+
+def _losses(history: Mapping[str, Curve], stage: str) -> list[str]:
+    """Keys of the losses of a stage; that of all together where it is not the only one's."""
+    each = [f"{stage}/{name}/loss" for name in _names(history, stage)]
+    every = each if len(each) == 1 else [f"{stage}/loss", *each]
+    return [key for key in every if key in history]
+
+
+def _main_metrics(history: Mapping[str, Curve]) -> list[str]:
+    keys = []
+    for task in _names(history, "validation"):
+        start = f"validation/{task}/"
+        found = [key for key in history if key.startswith(start) and key != f"{start}loss"]
+        wanted = (f"{start}auroc", f"{start}accuracy", *found)
+        keys += [key for key in wanted if key in found][:1]
+    return keys
 
 
 def _best_epoch(curve: Curve, higher_is_better: bool) -> int | None:
@@ -194,29 +228,26 @@ def _best_epoch(curve: Curve, higher_is_better: bool) -> int | None:
     return next(epoch for value, epoch in finite if value == best)
 
 
-def _course(axes: Axes, history: Mapping[str, Curve], name: str, best: int | None) -> None:
-    for stage, text, color, dashes in (
-        ("train", "training", MUTED, (0, (4, 2))),
-        ("validation", "validation", STRONG, "-"),
-    ):
-        curve = history.get(f"{stage}/{name}", ())
-        if not curve:
-            continue
-        epochs, values = zip(*curve, strict=True)
-        axes.plot(epochs, values, color=color, ls=dashes, lw=2, marker="o", ms=4, label=text)
-        if stage == "validation" and best is not None and best in epochs:
-            value = values[epochs.index(best)]
-            axes.plot(best, value, "o", color=WARM, ms=8, zorder=5)
-            axes.annotate(
-                f"{value:.3f}",
-                (best, value),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="center",
-                fontsize=11,
-                color=WARM,
-            )
+def _course(axes: Axes, curve: Curve, validation: bool, best: int | None) -> None:
+    text, color, dashes = (
+        ("validation", STRONG, "-") if validation else ("training", MUTED, (0, (4, 2)))
+    )
+    epochs, values = zip(*curve, strict=True)
+    axes.plot(epochs, values, color=color, ls=dashes, lw=2, marker="o", ms=4, label=text)
+    if validation and best is not None and best in epochs:
+        value = values[epochs.index(best)]
+        axes.plot(best, value, "o", color=WARM, ms=8, zorder=5)
+        axes.annotate(
+            f"{value:.3f}",
+            (best, value),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=11,
+            color=WARM,
+        )
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    axes.margins(y=0.12)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
+    axes.margins(y=0.2)
     if best is not None:
         axes.axvline(best, color=WARM, lw=1, ls=":", label=f"best epoch {best}")

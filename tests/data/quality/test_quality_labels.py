@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqmarket.data.labels import Neighbours, TaskRule, WindowRule, label_table
+from seqmarket.data.labels import Neighbours, label_table
 from seqmarket.data.quality import labels
 from seqmarket.data.quality.labels import (
     LabelCount,
@@ -21,7 +21,16 @@ from seqmarket.data.quality.labels import (
     label_rates,
 )
 from seqmarket.data.splits import FOLDS, Period, Split, to_datetime, to_microseconds
-from seqmarket.schema import EventArrays
+from seqmarket.schema import (
+    EVERY_EVENT,
+    PURCHASES,
+    CategoricalFeature,
+    EventArrays,
+    NextRule,
+    SequenceSpec,
+    TaskRule,
+    WindowRule,
+)
 
 DAY = 86_400_000_000
 
@@ -44,9 +53,27 @@ SPLIT = Split(
     warm_up=7 * DAY,
     cutoff_every=7 * DAY,
 )
-PURCHASE = WindowRule("purchase", 5 * DAY, 1, 60 * DAY, "event")
-CHURN = WindowRule("churn", 3 * DAY, 0, 10 * DAY, "purchase")
-RULES: dict[str, TaskRule] = {"next_channel": None, "purchase": PURCHASE, "churn": CHURN}
+PURCHASE = WindowRule("purchase", 5 * DAY, "happens", PURCHASES, 60 * DAY, EVERY_EVENT)
+CHURN = WindowRule("churn", 3 * DAY, "absent", PURCHASES, 10 * DAY, PURCHASES)
+VALUE = WindowRule("value", 3 * DAY, "value", PURCHASES, 10 * DAY, PURCHASES)
+NEXT_CHANNEL = NextRule("next_channel", "channel")
+RULES: dict[str, TaskRule] = {
+    "next_channel": NEXT_CHANNEL,
+    "purchase": PURCHASE,
+    "churn": CHURN,
+    "value": VALUE,
+}
+SPEC = SequenceSpec(
+    channel=CategoricalFeature("channel", ("mail", "shop", "web", "app")),
+    event_type=CategoricalFeature("event_type", ("purchase",)),
+    categorical=(),
+    numeric=(),
+    static_categorical=(),
+    static_numeric=(),
+    purchase_event_types=("purchase",),
+    max_length=32,
+    time_scale=1.0,
+)
 
 
 def journeys(lengths: list[int], seed: int = 1) -> EventArrays:
@@ -73,19 +100,19 @@ def journeys(lengths: list[int], seed: int = 1) -> EventArrays:
 
 def counted_whole(events: EventArrays, split: Split) -> tuple[LabelRates, ...]:
     """The same counts by their definition: of the rows of each table, made of the whole log."""
-    near, found = Neighbours(events), []
+    near, found = Neighbours(events, SPEC), []
     for task, rule in RULES.items():
         counts: list[LabelCount] = []
         censored: dict[str, tuple[datetime, ...]] = {}
         for fold in FOLDS:
             table = label_table(near, split, fold, rule)
-            if rule is None:
+            if isinstance(rule, NextRule):
                 counts.append(LabelCount(fold, None, len(table), None))
                 continue
             asked = split.cutoffs(fold, rule.window)
             for cutoff in asked.tolist():
                 of_cutoff = table.label[table.time == cutoff]
-                ones = int((of_cutoff == 1).sum())
+                ones = int((of_cutoff > 0).sum())
                 counts.append(LabelCount(fold, to_datetime(cutoff), len(of_cutoff), ones))
             late = split.cutoffs(fold, 0)[len(asked) :]
             censored[fold] = tuple(map(to_datetime, late.tolist()))
@@ -109,7 +136,7 @@ def counts_do_not_depend_on_the_block(split: Split) -> None:
     whole = counted_whole(events, split)
     assert any(count.positives for rates in whole for count in rates.counts)
     for block in (1, 5, 20, 1_000):  # one customer; a few; all
-        assert label_rates(events, split, RULES, block=block) == whole
+        assert label_rates(events, SPEC, split, RULES, block=block) == whole
 
 
 def test_blocks(split: Split) -> None:
@@ -157,7 +184,7 @@ def test_blocks_hold_whole_customers() -> None:
 def test_memory_is_that_of_a_block() -> None:
     def peak(block: int) -> int:
         tracemalloc.start()
-        label_rates(events, SPLIT, RULES, block=block)
+        label_rates(events, SPEC, SPLIT, RULES, block=block)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
@@ -172,7 +199,9 @@ def test_mapped_columns(tmp_path: Path) -> None:
         np.save(tmp_path / field.name, getattr(plain, field.name))
         columns[field.name] = np.load(tmp_path / f"{field.name}.npy", mmap_mode="r")
     mapped = EventArrays(**columns)
-    assert label_rates(mapped, SPLIT, RULES, block=5) == label_rates(plain, SPLIT, RULES)
+    assert label_rates(mapped, SPEC, SPLIT, RULES, block=5) == label_rates(
+        plain, SPEC, SPLIT, RULES
+    )
 
 
 def test_cutoffs() -> None:
@@ -181,7 +210,7 @@ def test_cutoffs() -> None:
         time=np.array([micro(1), micro(9), micro(20), micro(31)], dtype=np.int64),
         purchase=np.array([False, True, False, True]),
     )
-    (rates,) = label_rates(events, SPLIT, {"purchase": PURCHASE})
+    (rates,) = label_rates(events, SPEC, SPLIT, {"purchase": PURCHASE})
     assert rates.folds == ("train", "validation", "test")
     assert rates == LabelRates(
         "purchase",
@@ -197,7 +226,7 @@ def test_cutoffs() -> None:
 
 def test_a_cutoff_at_which_nobody_is_asked() -> None:
     events = replace(journeys([1]), time=np.array([micro(15)], dtype=np.int64))
-    (rates,) = label_rates(events, SPLIT, {"purchase": PURCHASE})
+    (rates,) = label_rates(events, SPEC, SPLIT, {"purchase": PURCHASE})
     assert rates.of("train")[0] == LabelCount("train", day(7), 0, 0)
 
 
@@ -210,6 +239,6 @@ def test_a_task_without_cutoffs() -> None:
     counts = tuple(
         LabelCount(fold, None, n, None) for fold, n in zip(FOLDS, (1, 1, 0), strict=True)
     )
-    assert label_rates(events, SPLIT, {"next_channel": None}) == (
+    assert label_rates(events, SPEC, SPLIT, {"next_channel": NEXT_CHANNEL}) == (
         LabelRates("next_channel", counts, {}),
     )
