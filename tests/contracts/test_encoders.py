@@ -264,7 +264,7 @@ def test_encoder_keeps_the_contract_without_features(
 
 
 def test_configs_are_found() -> None:
-    assert {"lstm", "gru", "transformer"} <= {path.stem for path in encoder_configs()}
+    assert {"lstm", "gru", "ssm", "tcn", "transformer"} <= {path.stem for path in encoder_configs()}
 
 
 class Mutant(nn.Module):

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from seqmarket.data.chunk import Chunk
 from seqmarket.data.chunked import read_chunks
+from seqmarket.data.labels import Neighbours
 from seqmarket.data.parsing import UTC_TIME
 from seqmarket.data.ranked import SortedPiece, SortedPieces
 from seqmarket.data.reading import RawPart
 from seqmarket.data.sources.files import FileSource
+from seqmarket.data.splits import Period, Split
 from seqmarket.data.validation import (
     Converted,
     Converter,
@@ -25,6 +27,7 @@ from seqmarket.data.validation import (
     quarantined_rows,
     reason_text,
 )
+from seqmarket.schema import CategoricalFeature, EventArrays, NumericFeature, SequenceSpec
 
 SECRET = "customer-4711"
 """In every good row, and in no message."""
@@ -35,6 +38,68 @@ customer_id,time,channel,event_type,value,cost
 7,2024-01-02T10:00:00,web,purchase,19.90,
 007,2024-01-03T10:00:00,mail,purchase,5,
 """
+
+
+Journeys = list[list[tuple[int, int, bool]]]
+"""Per customer: (time, channel id, purchase)."""
+
+
+class SmallLog:
+    """Journeys of a few events in the 130 microseconds of a split, and what they are encoded with.
+
+    Attributes:
+        split: Training until 60, validation until 90.
+        spec: Four channels, two types of events.
+    """
+
+    split = Split(
+        periods={"train": Period(0, 60), "validation": Period(60, 90), "test": Period(90, 130)},
+        customer_fold=None,
+        warm_up=10,
+        cutoff_every=7,
+    )
+    spec = SequenceSpec(
+        channel=CategoricalFeature("channel", ("mail", "shop", "web", "app")),
+        event_type=CategoricalFeature("event_type", ("purchase", "touch")),
+        categorical=(),
+        numeric=(NumericFeature("value", 0.0, 1.0, has_missing=False),),
+        static_categorical=(),
+        static_numeric=(),
+        purchase_event_types=("purchase",),
+        max_length=32,
+        time_scale=1.0,
+    )
+
+    def events(self, journeys: Journeys) -> EventArrays:
+        """Times are in microseconds; the value of an event follows from its place in the log."""
+        flat = [event for journey in journeys for event in journey]
+        n, c = len(flat), len(journeys)
+        return EventArrays(
+            offsets=np.cumsum([0, *map(len, journeys)]).astype(np.int64),
+            time=np.array([t for t, _, _ in flat], dtype=np.int64),
+            channel=np.array([k for _, k, _ in flat], dtype=np.int32),
+            event_type=np.array([2 if p else 3 for _, _, p in flat], dtype=np.int32),
+            purchase=np.array([p for _, _, p in flat], dtype=np.bool_),
+            value=np.array([self.value(place) for place in range(n)], dtype=np.float32),
+            categorical=np.zeros((n, 0), dtype=np.int32),
+            features=np.zeros((n, 1), dtype=np.float32),
+            static_categorical=np.zeros((c, 0), dtype=np.int32),
+            static_features=np.zeros((c, 0), dtype=np.float32),
+        )
+
+    def near(self, journeys: Journeys) -> Neighbours:
+        """What is around each event."""
+        return Neighbours(self.events(journeys), self.spec)
+
+    @staticmethod
+    def value(place: int) -> float:
+        """The value of the event at a place of the log."""
+        return place % 7 * 1.25
+
+
+@pytest.fixture(scope="session")
+def small() -> SmallLog:
+    return SmallLog()
 
 
 @pytest.fixture(scope="session")

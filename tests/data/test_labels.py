@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmarket.data.labels import Neighbours, label_table, newest_event, window_table
+from seqmarket.data.labels import label_table, newest_event, window_table
 from seqmarket.data.splits import FOLDS, Period, Split
 from seqmarket.schema import (
     EVERY_EVENT,
@@ -18,62 +18,19 @@ from seqmarket.schema import (
     NEVER,
     PURCHASES,
     SPECIAL_TOKENS,
-    CategoricalFeature,
-    EventArrays,
     EventFilter,
     LabelTable,
     NextRule,
-    NumericFeature,
     Outcome,
-    SequenceSpec,
     WindowRule,
 )
 
 Journeys = list[list[tuple[int, int, bool]]]
 """Per customer: (time, channel id, purchase)."""
 
-SPLIT = Split(
-    periods={"train": Period(0, 60), "validation": Period(60, 90), "test": Period(90, 130)},
-    customer_fold=None,
-    warm_up=10,
-    cutoff_every=7,
-)
-
-
-SPEC = SequenceSpec(
-    channel=CategoricalFeature("channel", ("mail", "shop", "web", "app")),
-    event_type=CategoricalFeature("event_type", ("purchase", "touch")),
-    categorical=(),
-    numeric=(NumericFeature("value", 0.0, 1.0, has_missing=False),),
-    static_categorical=(),
-    static_numeric=(),
-    purchase_event_types=("purchase",),
-    max_length=32,
-    time_scale=1.0,
-)
 NEXT_CHANNEL = NextRule("next_channel", "channel")
-
-
-def arrays(journeys: Journeys) -> EventArrays:
-    """Event arrays of small journeys; times are in microseconds."""
-    flat = [event for journey in journeys for event in journey]
-    n, c = len(flat), len(journeys)
-    return EventArrays(
-        offsets=np.cumsum([0, *map(len, journeys)]).astype(np.int64),
-        time=np.array([t for t, _, _ in flat], dtype=np.int64),
-        channel=np.array([k for _, k, _ in flat], dtype=np.int32),
-        event_type=np.array([2 if p else 3 for _, _, p in flat], dtype=np.int32),
-        purchase=np.array([p for _, _, p in flat], dtype=np.bool_),
-        value=(np.arange(n) % 7 * 1.25).astype(np.float32),
-        categorical=np.zeros((n, 0), dtype=np.int32),
-        features=np.zeros((n, 1), dtype=np.float32),
-        static_categorical=np.zeros((c, 0), dtype=np.int32),
-        static_features=np.zeros((c, 0), dtype=np.float32),
-    )
-
-
-def neighbours(journeys: Journeys) -> Neighbours:
-    return Neighbours(arrays(journeys), SPEC)
+NAMES = {2: "mail", 3: "shop", 4: "web", 5: "app"}
+"""Of the channels' ids."""
 
 
 def rule(
@@ -94,38 +51,39 @@ journeys_strategy = st.lists(
 )
 
 
-def meant(which: EventFilter, event: tuple[int, int, bool], place: int) -> bool:
+def meant(small: Any, which: EventFilter, event: tuple[int, int, bool], place: int) -> bool:
     """Whether an event fulfils every condition, one condition after the other."""
     _, channel, purchase = event
-    names = {i + SPECIAL_TOKENS: name for i, name in enumerate(SPEC.channel.categories)}
     kind = "purchase" if purchase else "touch"
     return not (
         (which.purchase and not purchase)
-        or (which.channel and names.get(channel) not in which.channel)
+        or (which.channel and NAMES.get(channel) not in which.channel)
         or (which.event_type and kind not in which.event_type)
-        or (which.least_value is not None and place % 7 * 1.25 < which.least_value)
+        or (which.least_value is not None and small.value(place) < which.least_value)
     )
 
 
-def oracle(journeys: Journeys, fold: str, asked: WindowRule) -> list[tuple[int, int, int, float]]:
+def oracle(
+    small: Any, journeys: Journeys, fold: str, asked: WindowRule
+) -> list[tuple[int, int, int, float]]:
     """The label table as its definition reads, one customer and cutoff at a time."""
-    period = SPLIT.periods[fold]  # type: ignore[index]
-    cutoff = period.start + (SPLIT.warm_up if fold == "train" else 0)
+    period = small.split.periods[fold]  # type: ignore[index]
+    cutoff = period.start + (small.split.warm_up if fold == "train" else 0)
     cutoffs = []
     while cutoff + asked.window < period.end:
         cutoffs.append(cutoff)
-        cutoff += SPLIT.cutoff_every
+        cutoff += small.split.cutoff_every
     rows, first = [], 0
     for customer, journey in enumerate(journeys):
         events = [(event, first + i) for i, event in enumerate(journey)]
         for t in cutoffs:
             seen = [(event, place) for event, place in events if event[0] <= t]
-            active = [event for event, place in seen if meant(asked.active, event, place)]
+            active = [event for event, place in seen if meant(small, asked.active, event, place)]
             if active and active[-1][0] > t - asked.active_within:
                 values = [
-                    place % 7 * 1.25
+                    small.value(place)
                     for event, place in events
-                    if t < event[0] <= t + asked.window and meant(asked.target, event, place)
+                    if t < event[0] <= t + asked.window and meant(small, asked.target, event, place)
                 ]
                 label = {
                     "happens": float(bool(values)),
@@ -160,61 +118,61 @@ FILTERS = (
     active=st.sampled_from(FILTERS),
 )
 def test_window_tables_equal_the_oracle(
-    journeys: Journeys, outcome: Outcome, target: EventFilter, active: EventFilter
+    small: Any, journeys: Journeys, outcome: Outcome, target: EventFilter, active: EventFilter
 ) -> None:
-    near, asked = neighbours(journeys), rule(outcome, target=target, active=active)
+    near, asked = small.near(journeys), rule(outcome, target=target, active=active)
     for fold in FOLDS:
-        table = window_table(near, SPLIT, fold, asked)
-        assert as_rows(table) == oracle(journeys, fold, asked)
+        table = window_table(near, small.split, fold, asked)
+        assert as_rows(table) == oracle(small, journeys, fold, asked)
         assert table.kind == ("amount" if outcome == "value" else "binary")
         assert table.label.dtype == (np.float64 if outcome == "value" else np.int64)
 
 
-def test_a_purchase_at_the_prediction_time_is_input_and_not_label() -> None:
-    near = neighbours([[(10, 2, True), (17, 2, True), (26, 2, True)]])
-    table = window_table(near, SPLIT, "train", rule())
+def test_a_purchase_at_the_prediction_time_is_input_and_not_label(small: Any) -> None:
+    near = small.near([[(10, 2, True), (17, 2, True), (26, 2, True)]])
+    table = window_table(near, small.split, "train", rule())
     at_cutoff = {t: (event, label) for _, event, t, label in as_rows(table)}
     assert at_cutoff[17] == (1, 1)  # (17, 26] holds the purchase at 26, the window is closed there
     assert at_cutoff[10] == (0, 1)
     assert at_cutoff[31][1] == 0
 
 
-def test_no_label_window_crosses_the_end_of_its_fold() -> None:
+def test_no_label_window_crosses_the_end_of_its_fold(small: Any) -> None:
     journeys: Journeys = [[(t, 2, True) for t in range(130)]]
-    near = neighbours(journeys)
+    near = small.near(journeys)
     for fold in FOLDS:
-        table = window_table(near, SPLIT, fold, rule())
+        table = window_table(near, small.split, fold, rule())
         assert len(table) > 0
-        assert (table.time + 9 < SPLIT.periods[fold].end).all()
-        assert (table.time >= SPLIT.periods[fold].start).all()
+        assert (table.time + 9 < small.split.periods[fold].end).all()
+        assert (table.time >= small.split.periods[fold].start).all()
 
 
-def test_next_channel_rows_are_the_successors_inside_the_fold() -> None:
+def test_next_channel_rows_are_the_successors_inside_the_fold(small: Any) -> None:
     journeys: Journeys = [
         [(5, 2, False), (59, 3, False), (60, 4, False), (95, 1, False), (100, 2, False)],
         [(89, 5, False)],
         [(58, 2, False), (91, 3, False)],
     ]
-    near = neighbours(journeys)
-    found = {fold: as_rows(label_table(near, SPLIT, fold, NEXT_CHANNEL)) for fold in FOLDS}
+    near = small.near(journeys)
+    found = {fold: as_rows(label_table(near, small.split, fold, NEXT_CHANNEL)) for fold in FOLDS}
     assert found["train"] == [(0, 0, 5, 3 - SPECIAL_TOKENS)]
     assert found["validation"] == [(0, 1, 59, 4 - SPECIAL_TOKENS)]
     # The successor at 95 has an unknown channel, which is no class.
     assert found["test"] == [(0, 3, 95, 0), (2, 6, 58, 1)]
 
 
-def test_the_next_channel_goes_by_position_where_times_are_the_same() -> None:
-    near = neighbours([[(15, 2, False), (15, 4, True), (15, 3, False)]])
-    table = label_table(near, SPLIT, "train", NEXT_CHANNEL)
+def test_the_next_channel_goes_by_position_where_times_are_the_same(small: Any) -> None:
+    near = small.near([[(15, 2, False), (15, 4, True), (15, 3, False)]])
+    table = label_table(near, small.split, "train", NEXT_CHANNEL)
     labels = [4 - SPECIAL_TOKENS, 3 - SPECIAL_TOKENS]
     assert as_rows(table) == [(0, 0, 15, labels[0]), (0, 1, 15, labels[1])]
 
 
-def test_types_and_times_of_the_next_event() -> None:
+def test_types_and_times_of_the_next_event(small: Any) -> None:
     day = MICROSECONDS_PER_DAY
     journeys: Journeys = [[(5, 2, False), (8, 1, True), (8, 3, False)], [(1, 2, True)]]
-    split = Split({**SPLIT.periods, "train": Period(0, 60 * day)}, None, 10, 7)
-    near = neighbours([[(t * day, c, p) for t, c, p in journey] for journey in journeys])
+    split = Split({**small.split.periods, "train": Period(0, 60 * day)}, None, 10, 7)
+    near = small.near([[(t * day, c, p) for t, c, p in journey] for journey in journeys])
     types = label_table(near, split, "train", NextRule("next_event_type", "event_type"))
     assert [label for *_, label in as_rows(types)] == [0, 1]
     times = label_table(near, split, "train", NextRule("time_to_next", "time"))
@@ -224,22 +182,22 @@ def test_types_and_times_of_the_next_event() -> None:
     assert [row[1] for row in as_rows(label_table(near, split, "train", NEXT_CHANNEL))] == [1]
 
 
-def test_classes_that_are_not_scored_have_no_rows() -> None:
-    near = neighbours([[(15, 2, False), (16, 4, True), (17, 3, False)]])
+def test_classes_that_are_not_scored_have_no_rows(small: Any) -> None:
+    near = small.near([[(15, 2, False), (16, 4, True), (17, 3, False)]])
     rule = NextRule("next_channel", "channel", not_scored=("web",))
-    table = label_table(near, SPLIT, "train", rule)
+    table = label_table(near, small.split, "train", rule)
     assert as_rows(table) == [(0, 1, 16, 3 - SPECIAL_TOKENS)]
 
 
-def test_newest_event_is_minus_one_before_the_first() -> None:
-    events = arrays([[(5, 2, False), (7, 2, False)], [(6, 2, False)]])
+def test_newest_event_is_minus_one_before_the_first(small: Any) -> None:
+    events = small.events([[(5, 2, False), (7, 2, False)], [(6, 2, False)]])
     assert newest_event(events, 4).tolist() == [-1, -1]
     assert newest_event(events, 5).tolist() == [0, -1]
     assert newest_event(events, 9).tolist() == [1, 2]
 
 
-def test_neighbours_do_not_look_into_other_customers() -> None:
-    near = neighbours([[(1, 2, False)], [(2, 2, True), (3, 2, False)]])
+def test_neighbours_do_not_look_into_other_customers(small: Any) -> None:
+    near = small.near([[(1, 2, False)], [(2, 2, True), (3, 2, False)]])
     assert near.next_time.tolist() == [NEVER, 3, NEVER]
     assert near.next(PURCHASES).tolist() == [NEVER, NEVER, NEVER]
     assert near.last(PURCHASES)[0] < 0
@@ -250,19 +208,19 @@ def test_neighbours_do_not_look_into_other_customers() -> None:
 
 
 def changes_nothing_before(
-    plant: Callable[[Journeys], Journeys], cutoff: int, fold: Literal["test"]
+    small: Any, plant: Callable[[Journeys], Journeys], cutoff: int, fold: Literal["test"]
 ) -> None:
     journeys: Journeys = [[(3, 2, True), (80, 3, True), (92, 4, False)], [(85, 2, True)]]
-    before = window_table(neighbours(journeys), SPLIT, fold, rule())
-    after = window_table(neighbours(plant(journeys)), SPLIT, fold, rule())
+    before = window_table(small.near(journeys), small.split, fold, rule())
+    after = window_table(small.near(plant(journeys)), small.split, fold, rule())
     at = [row[2] == cutoff for row in as_rows(before)]
     assert any(at)
     inputs = [(row[0], row[2]) for row in as_rows(before) if row[2] == cutoff]
     assert inputs == [(row[0], row[2]) for row in as_rows(after) if row[2] == cutoff]
 
 
-def test_rows_do_not_depend_on_what_comes_after_the_cutoff() -> None:
+def test_rows_do_not_depend_on_what_comes_after_the_cutoff(small: Any) -> None:
     """Who is asked about is decided by the past; only the label may look ahead."""
-    changes_nothing_before(lambda js: [[*j, (99, 2, True)] for j in js], 97, "test")
+    changes_nothing_before(small, lambda js: [[*j, (99, 2, True)] for j in js], 97, "test")
     with pytest.raises(AssertionError):
-        changes_nothing_before(lambda js: [[(70, 2, False)], js[1]], 97, "test")
+        changes_nothing_before(small, lambda js: [[(70, 2, False)], js[1]], 97, "test")
