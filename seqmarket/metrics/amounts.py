@@ -51,10 +51,8 @@ class AmountScores:
         self._expected = np.asarray(prediction[:, 0], dtype=np.float64)
         self._absolute = np.abs(self._label - prediction[:, 1])
         self._squared = (self._label - self._expected) ** 2
-        self._by_expected = np.argsort(-self._expected, kind="stable")
-        steps = np.flatnonzero(np.diff(self._expected[self._by_expected]))
-        self._ties = np.append(steps, len(self._label) - 1)
-        self._by_label = np.argsort(-self._label, kind="stable")
+        self._by_expected = _descending(self._expected)
+        self._by_label = _descending(self._label)
 
     def __len__(self) -> int:
         return len(self._label)
@@ -66,11 +64,11 @@ class AmountScores:
         if rows <= 0:
             return np.full(len(self.metrics), np.nan)
         expected = weight @ self._expected
-        best = self._area(weight, self._by_label, None)
+        best = self._area(weight, *self._by_label)
         return np.array(
             [
                 weight @ self._absolute / rows,
-                self._area(weight, self._by_expected, self._ties) / best if best > 0 else np.nan,
+                self._area(weight, *self._by_expected) / best if best > 0 else np.nan,
                 np.sqrt(weight @ self._squared / rows),
                 abs(expected / total - 1) if total > 0 else np.nan,
             ]
@@ -80,13 +78,11 @@ class AmountScores:
         self,
         weight: NDArray[np.float64],
         order: NDArray[np.int64],
-        ends: NDArray[np.int64] | None,
+        ends: NDArray[np.int64],
     ) -> float:
         """Between the Lorenz curve of the rows in this order and the diagonal; ties are shared."""
-        held = np.cumsum((weight * self._label)[order])
-        rows = np.cumsum(weight[order])
-        if ends is not None:
-            held, rows = held[ends], rows[ends]
+        held = np.cumsum((weight * self._label)[order])[ends]
+        rows = np.cumsum(weight[order])[ends]
         if held[-1] <= 0:
             return 0.0
         share = np.concatenate(([0.0], held / held[-1]))
@@ -138,6 +134,12 @@ class DurationScores:
             return np.full(len(self.metrics), np.nan)
         error, pinball, covered = weight @ self._per_row / weight.sum()
         return np.array([error, pinball, abs(covered - (QUANTILES[-1] - QUANTILES[0]))])
+
+
+def _descending(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(N,) order of the rows, and where in it each run of equal values ends."""
+    order = np.argsort(-values, kind="stable")
+    return order, np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
 
 
 def _check(prediction: NDArray[Any]) -> None:
