@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+PEERS ?= $(VENV)-peers
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 -q -p no:benchmark
@@ -11,7 +12,7 @@ TORCH := torch==2.13.0
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-all lint format typecheck imports bench ui lock clean
+.PHONY: help setup train test test-slow test-all lint format typecheck imports bench bench-train ui lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ bench: $(STAMP)  ## the benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-only -q -p no:xdist $(ARGS)
 	$(BIN)/python benchmarks/encode_scale.py
 
+bench-train: $(PEERS)/.installed  ## training steps beside the peers', in an environment of its own
+	$(PEERS)/bin/python -m benchmarks.train_speed $(ARGS)
+
 ui: $(STAMP)  ## serve the recorded runs at http://127.0.0.1:5000; ARGS="--port 5001"
 	@echo "MLflow at http://127.0.0.1:5000 unless ARGS names another port; Ctrl-C stops it"
 	$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" $(ARGS)
@@ -65,6 +69,14 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
 
+# No dependency is resolved: two of the peers ask for versions that we do not use (see peers.txt).
+$(PEERS)/.installed: requirements.lock benchmarks/peers.txt | $(STAMP)
+	@echo "Installing the peers into $(PEERS), once: a minute or two."
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q -r requirements.lock
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/peers.txt
+	@touch $@
+
 # CUDA libraries are left out: torch asks for its own, exactly, where it needs them.
 lock:  ## resolve requirements.lock anew; PYTHON= an oldest supported Python
 	rm -rf $(VENV)-lock
@@ -77,6 +89,6 @@ lock:  ## resolve requirements.lock anew; PYTHON= an oldest supported Python
 	rm -rf $(VENV)-lock
 
 clean:  ## remove the environment and the caches; runs and MLflow's database stay
-	rm -rf $(VENV) $(VENV)-lock .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lock $(PEERS) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf .benchmarks build dist .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
