@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help setup train test test-slow test-all lint format typecheck imports bench bench-train ui lock clean
 
 help:  ## what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(STAMP)  ## train on the demo data; ARGS="model=lstm" for anything else
 	$(BIN)/python train.py $(ARGS)

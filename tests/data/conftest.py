@@ -91,6 +91,17 @@ class SmallLog:
         """What is around each event."""
         return Neighbours(self.events(journeys), self.spec)
 
+    def busy(self) -> EventArrays:
+        """Many journeys through all periods, with events at the same time."""
+        rng = np.random.default_rng(0)
+        journeys: Journeys = []
+        for _ in range(40):
+            times = np.sort(rng.integers(0, 130, 12))
+            journeys.append(
+                [(int(t), int(rng.integers(2, 6)), bool(rng.random() < 0.4)) for t in times]
+            )
+        return self.events(journeys)
+
     @staticmethod
     def value(place: int) -> float:
         """The value of the event at a place of the log."""

@@ -11,24 +11,38 @@ import torch
 from seqmarket.data.batch import TaskBatch
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.datasets import EvaluationSet
-from seqmarket.data.dense import NextObjective, Objective, WindowObjective
+from seqmarket.data.dense import HazardObjective, NextObjective, Objective, WindowObjective
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.prepare import Workshop, prepare_store
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.store import SequenceStore
-from seqmarket.schema import MICROSECONDS_PER_DAY, PURCHASES, NextRule, TaskRule, WindowRule
+from seqmarket.schema import (
+    EVERY_EVENT,
+    MICROSECONDS_PER_DAY,
+    PURCHASES,
+    NextRule,
+    TaskRule,
+    WindowRule,
+)
 
 WEEK = 7 * MICROSECONDS_PER_DAY
+PURCHASE = WindowRule("purchase", WEEK, "happens", PURCHASES, 8 * WEEK, PURCHASES)
+VALUE = WindowRule("value", 2 * WEEK, "value", PURCHASES, 8 * WEEK, EVERY_EVENT)
+NEXT_CHANNEL = NextRule("next_channel", "channel")
 RULES: dict[str, TaskRule] = {
-    "next_channel": NextRule("next_channel", "channel"),
-    "purchase": WindowRule("purchase", WEEK, "happens", PURCHASES, 8 * WEEK, PURCHASES),
+    "next_channel": NEXT_CHANNEL,
+    "next_event_type": NextRule("next_event_type", "event_type"),
+    "time_to_next": NextRule("time_to_next", "time"),
+    "purchase": PURCHASE,
+    "value": VALUE,
 }
 OBJECTIVES: dict[str, Objective] = {
-    "next_channel": NextObjective(NextRule("next_channel", "channel"), censored=False),
-    "purchase": WindowObjective(
-        WindowRule("purchase", WEEK, "happens", PURCHASES, 8 * WEEK, PURCHASES)
-    ),
+    "next_channel": NextObjective(NEXT_CHANNEL, censored=False),
+    "next_event": NextObjective(NEXT_CHANNEL, censored=True),
+    "purchase": WindowObjective(PURCHASE),
+    "time_to_purchase": HazardObjective(PURCHASES, 2 * WEEK, ((EVERY_EVENT, 8 * WEEK),)),
+    "value": WindowObjective(VALUE),
 }
 
 
@@ -61,9 +75,15 @@ def equal(left: list[TaskBatch], right: list[TaskBatch]) -> bool:
         for x, y in zip(a.journeys, b.journeys, strict=True):
             if not torch.equal(x, y):
                 return False
-        for task in RULES:
-            if not torch.equal(a.targets[task].points.time, b.targets[task].points.time):
-                return False
+        if set(a.targets) != set(b.targets):
+            return False
+        for name, target in a.targets.items():
+            other = b.targets[name]
+            for x, y in zip(
+                (*target.points, *target[1:]), (*other.points, *other[1:]), strict=True
+            ):
+                if not torch.equal(x, y):
+                    return False
     return True
 
 
@@ -84,11 +104,45 @@ def test_training_shows_no_event_of_a_later_period(store: SequenceStore) -> None
     end = store.split.periods["train"].end / MICROSECONDS_PER_DAY
     for batch in batches(module(store), 0):
         assert float(batch.journeys.time.max()) < end
-        for task, rule in RULES.items():
-            window = rule.window / MICROSECONDS_PER_DAY if isinstance(rule, WindowRule) else 0
-            target = batch.targets[task]
-            if len(target.label):
-                assert float(target.points.time.max()) + window < end
+        for name, objective in OBJECTIVES.items():
+            time, days = batch.targets[name].points.time, batch.targets[name].amount
+            if isinstance(objective, WindowObjective):
+                days = torch.tensor(objective.rule.window / MICROSECONDS_PER_DAY)
+            # Days are float32: a second is more than they are off.
+            assert bool((time + days.double() < end + 1 / 86_400).all())
+
+
+def test_a_batch_tells_how_many_events_it_has(store: SequenceStore) -> None:
+    data = module(store)
+    evaluated = EvaluationSet(store.events, data.tables("test"), store.spec.max_length, 200)
+    for batch in (*batches(data, 0), *(evaluated[i] for i in range(len(evaluated)))):
+        assert batch.events == int(batch.journeys.mask.sum())
+
+
+def test_another_seed_asks_the_same_in_another_order(store: SequenceStore) -> None:
+    data = module(store, history="newest", batch_tokens=300)
+    data.tables("test")
+    other = data.with_seed(2)
+    assert equal(
+        batches(other, 3), batches(module(store, 2, history="newest", batch_tokens=300), 3)
+    )
+    assert not equal(batches(other, 3), batches(data, 3))
+    assert other.tables("test") is data.tables("test")
+
+
+def test_the_training_points_are_those_of_the_first_epoch(store: SequenceStore) -> None:
+    data = module(store)
+    found = data.training_points()
+    assert list(found) == list(OBJECTIVES)
+    for name, (label, amount, weight) in found.items():
+        fed = [batch.targets[name] for batch in batches(data, 0)]
+        columns = [
+            torch.cat([getattr(target, column) for target in fed]).tolist()
+            for column in ("label", "amount", "weight")
+        ]
+        told = zip(label.tolist(), amount.tolist(), weight.tolist(), strict=True)
+        assert sorted(told) == sorted(zip(*columns, strict=True))
+        assert (weight > 0).all()
 
 
 def test_each_training_event_is_asked_about_at_most_once(store: SequenceStore) -> None:
@@ -116,7 +170,10 @@ def test_evaluation_holds_every_row_once_and_from_its_own_past(store: SequenceSt
             expected = store.events.time[tables[task].event[rows]] / MICROSECONDS_PER_DAY
             assert (shown == expected).all()
             assert (points.time.numpy() >= shown).all()
-            assert (target.label.numpy() == tables[task].label[rows]).all()
+            label = tables[task].label[rows]
+            if tables[task].kind in ("binary", "categorical"):
+                assert (target.label.numpy() == label).all()
+            assert (target.amount.numpy() == label.astype(np.float32)).all()
     for task, table in tables.items():
         assert sorted(seen[task]) == list(range(len(table)))
 
@@ -135,17 +192,19 @@ def test_two_processes_share_the_evaluation_rows(store: SequenceStore) -> None:
 
 def test_tables_of_the_folds_do_not_overlap(store: SequenceStore) -> None:
     data = module(store)
-    for task in RULES:
+    for task, rule in RULES.items():
         train, validation, test = (data.tables(f)[task] for f in ("train", "validation", "test"))
         assert train.time.max() < validation.time.max() < test.time.max()
-        assert len(np.intersect1d(train.event, test.event)) == 0 or task != "next_channel"
+        if isinstance(rule, NextRule):
+            assert len(np.intersect1d(train.event, test.event)) == 0
 
 
-def asked(batch: TaskBatch, task: str) -> list[tuple[float, float, int]]:
-    """What is asked in a batch, in no order: the event's time, the drawn moment, the label."""
-    points, label = batch.targets[task].points, batch.targets[task].label
-    event_time = batch.journeys.time[points.row, points.position]
-    return list(zip(event_time.tolist(), points.time.tolist(), label.tolist(), strict=True))
+def asked(batch: TaskBatch, name: str) -> list[tuple[float, ...]]:
+    """What is asked in a batch: the event's time, the drawn moment, label, amount and weight."""
+    target = batch.targets[name]
+    event_time = batch.journeys.time[target.points.row, target.points.position]
+    columns = (event_time, target.points.time, target.label, target.amount, target.weight)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
@@ -153,9 +212,9 @@ def test_several_processes_train_on_what_one_would(store: SequenceStore, world_s
     data = module(store)
     parts = [data.training_set(1, rank, world_size) for rank in range(world_size)]
     assert len({len(part) for part in parts}) == 1
-    for task in RULES:
-        shared = [row for part in parts for i in range(len(part)) for row in asked(part[i], task)]
-        alone = [row for batch in batches(data, 1) for row in asked(batch, task)]
+    for name in OBJECTIVES:
+        shared = [row for part in parts for i in range(len(part)) for row in asked(part[i], name)]
+        alone = [row for batch in batches(data, 1) for row in asked(batch, name)]
         assert sorted(shared) == sorted(alone)
 
 
@@ -186,6 +245,6 @@ def test_the_newest_history_is_one_window_of_each_customer(store: SequenceStore)
     # The whole number of events is told, and no customer is there twice.
     assert sorted(told) == sorted(count for count in before if count)
     # What is asked is a part of what is asked of whole histories, with the same draws.
-    for task in RULES:
-        rows = [row for batch in newest for row in asked(batch, task)]
-        assert set(rows) < {row for batch in complete for row in asked(batch, task)}
+    for name in OBJECTIVES:
+        rows = [row for batch in newest for row in asked(batch, name)]
+        assert set(rows) < {row for batch in complete for row in asked(batch, name)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmarket.data.labels import label_table, newest_event, window_table
+from seqmarket.data import labels
+from seqmarket.data.labels import Neighbours, label_table, newest_event, window_table
 from seqmarket.data.splits import FOLDS, Period, Split
 from seqmarket.schema import (
     EVERY_EVENT,
@@ -128,6 +131,36 @@ def test_window_tables_equal_the_oracle(
         assert table.label.dtype == (np.float64 if outcome == "value" else np.int64)
 
 
+@pytest.mark.parametrize("outcome", ["happens", "absent", "value"])
+@pytest.mark.parametrize("early", [-1, 1])
+def test_windows_that_are_open_at_the_wrong_end_are_caught(
+    small: Any, outcome: Outcome, early: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = labels.window_label
+    journeys: Journeys = [[(16, 2, True), (26, 3, True)], [(16, 2, True), (27, 3, True)]]
+    monkeypatch.setattr(
+        labels, "window_label", lambda near, event, t, asked: honest(near, event, t - early, asked)
+    )
+    table = window_table(small.near(journeys), small.split, "train", rule(outcome))
+    with pytest.raises(AssertionError):
+        assert as_rows(table) == oracle(small, journeys, "train", rule(outcome))
+
+
+def test_a_sum_is_the_same_in_any_company(small: Any) -> None:
+    """Running sums through the whole log would carry the rounding of others along."""
+    cents = [0.1, 0.2, 19.99, 1.1, 0.7]
+    journey = [(t, 2, True) for t in range(len(cents))]
+    alone = replace(small.events([journey]), value=np.array(cents, dtype=np.float32))
+    rich = np.array([3e9, 0.3, *cents], dtype=np.float32)
+    beside = replace(small.events([[(0, 2, True), (1, 2, True)], journey]), value=rich)
+    event = np.zeros(len(cents), dtype=np.int64)
+    until = np.arange(len(cents))
+    found = Neighbours(alone, small.spec).value_within(event, until, PURCHASES)
+    assert found.tolist() == [0.0, 0.2, 20.19, 21.29, 21.99]
+    again = Neighbours(beside, small.spec).value_within(event + 2, until, PURCHASES)
+    assert (found == again).all()
+
+
 def test_a_purchase_at_the_prediction_time_is_input_and_not_label(small: Any) -> None:
     near = small.near([[(10, 2, True), (17, 2, True), (26, 2, True)]])
     table = window_table(near, small.split, "train", rule())
@@ -145,6 +178,47 @@ def test_no_label_window_crosses_the_end_of_its_fold(small: Any) -> None:
         assert len(table) > 0
         assert (table.time + 9 < small.split.periods[fold].end).all()
         assert (table.time >= small.split.periods[fold].start).all()
+
+
+def oracle_of_next(
+    small: Any, journeys: Journeys, fold: str, asked: NextRule
+) -> list[tuple[int, int, int, float]]:
+    """What follows each event, one pair of neighbours after the other."""
+    period, rows, first = small.split.periods[fold], [], 0
+    for customer, journey in enumerate(journeys):
+        for i, (now, then) in enumerate(pairwise(journey)):
+            channel = NAMES.get(then[1])
+            kind = "purchase" if then[2] else "touch"
+            asks = {"channel": channel, "event_type": kind, "time": "a time"}[asked.of]
+            if period.start <= then[0] < period.end and asks and asks not in asked.not_scored:
+                label = {
+                    "channel": float(then[1] - SPECIAL_TOKENS),
+                    "event_type": float(not then[2]),
+                    "time": (then[0] - now[0]) / MICROSECONDS_PER_DAY,
+                }
+                rows.append((customer, first + i, now[0], label[asked.of]))
+        first += len(journey)
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    journeys=journeys_strategy,
+    of=st.sampled_from(["channel", "event_type", "time"]),
+    not_scored=st.sampled_from([(), ("shop",), ("touch", "web"), ("nowhere",)]),
+)
+def test_next_tables_equal_the_oracle(
+    small: Any,
+    journeys: Journeys,
+    of: Literal["channel", "event_type", "time"],
+    not_scored: tuple[str, ...],
+) -> None:
+    near, asked = small.near(journeys), NextRule("asked", of, not_scored)
+    for fold in FOLDS:
+        table = label_table(near, small.split, fold, asked)
+        assert as_rows(table) == oracle_of_next(small, journeys, fold, asked)
+        assert table.kind == ("duration" if of == "time" else "categorical")
+        assert table.label.dtype == (np.float64 if of == "time" else np.int64)
 
 
 def test_next_channel_rows_are_the_successors_inside_the_fold(small: Any) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from seqmarket.data.batch import TaskBatch
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.datasets import MappedColumns, TrainingSet
-from seqmarket.data.dense import Draw, NextObjective, Objective, WindowObjective
+from seqmarket.data.dense import Draw, HazardObjective, NextObjective, Objective, WindowObjective
 from seqmarket.data.splits import Period, Split
 from seqmarket.schema import (
     MICROSECONDS_PER_DAY,
@@ -35,12 +35,10 @@ RULES: dict[str, TaskRule] = {
     "purchase": WindowRule("purchase", 7 * DAY, "happens", PURCHASES, 56 * DAY, PURCHASES),
 }
 OBJECTIVES: dict[str, Objective] = {
-    "next_channel": NextObjective(NextRule("next_channel", "channel"), censored=False),
-    "purchase": WindowObjective(
-        WindowRule("purchase", 7 * DAY, "happens", PURCHASES, 56 * DAY, PURCHASES)
-    ),
+    "next_event": NextObjective(NextRule("next_channel", "channel"), censored=True),
+    "time_to_purchase": HazardObjective(PURCHASES, 7 * DAY, ((PURCHASES, 56 * DAY),)),
+    "value": WindowObjective(WindowRule("value", 7 * DAY, "value", PURCHASES, 56 * DAY, PURCHASES)),
 }
-
 
 SPEC = SequenceSpec(
     channel=CategoricalFeature("channel", tuple("abcdef")),
@@ -109,7 +107,7 @@ def digest(batch: TaskBatch) -> str:
     content = hashlib.sha256()
     tensors = [*batch.journeys]
     for target in batch.targets.values():
-        tensors += [*target.points, target.label, target.weight]
+        tensors += [*target.points, target.label, target.amount, target.weight]
     for tensor in tensors:
         content.update(str((tensor.dtype, tuple(tensor.shape))).encode())
         content.update(tensor.numpy().tobytes())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.models.markov import Markov
-from seqmarket.schema import CategoricalFeature, EventArrays, LabelTable, SequenceSpec
+from seqmarket.schema import CategoricalFeature, EventArrays, LabelTable, NextRule, SequenceSpec
 
 
 def make_spec(n_channels: int) -> SequenceSpec:
@@ -94,6 +95,19 @@ def test_equals_a_dictionary_of_counts(order: int, n_channels: int) -> None:
     model.fit(events, {"next_channel": train})
     expected = oracle(events, train, test, order, n_channels)
     np.testing.assert_allclose(model.predict(events, test), expected, rtol=1e-12)
+
+
+def test_a_chain_of_types_looks_at_types_alone() -> None:
+    by_channel = make_events(random_journeys(7, 3))
+    train, test = halves(next_rows(by_channel))
+    expected = oracle(by_channel, train, test, 2, 3)
+    types = replace(by_channel, channel=np.full_like(by_channel.channel, 2))
+    spec = replace(make_spec(3), channel=CategoricalFeature("channel", ("only",)))
+    rule = NextRule("next_event_type", "event_type")
+    model = Markov(spec, order=2)
+    model.fit(types, {"next_event_type": replace(train, task=rule.task, rule=rule)})
+    found = model.predict(types, replace(test, task=rule.task, rule=rule))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_long_contexts_of_many_channels_do_not_overflow() -> None:

@@ -59,6 +59,8 @@ VALUE = WindowRule("value", 3 * DAY, "value", PURCHASES, 10 * DAY, PURCHASES)
 NEXT_CHANNEL = NextRule("next_channel", "channel")
 RULES: dict[str, TaskRule] = {
     "next_channel": NEXT_CHANNEL,
+    "next_event_type": NextRule("next_event_type", "event_type", not_scored=("purchase",)),
+    "time_to_next": NextRule("time_to_next", "time"),
     "purchase": PURCHASE,
     "churn": CHURN,
     "value": VALUE,
