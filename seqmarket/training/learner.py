@@ -109,11 +109,11 @@ class JourneyLearner(LightningModule):
 
     def _log_steps(self) -> None:
         """Logs the mean losses of the epoch's steps."""
-        summed = self.trainer.strategy.reduce(self._steps, reduce_op="sum")
+        summed = self.trainer.strategy.reduce(self._steps.clone(), reduce_op="sum")
         means = summed[1:] / summed[0].clamp(min=1)
-        self.log("train/loss", means[0])
+        self.log("train/loss", means[0], sync_dist=True)
         for name, loss in zip(self.objectives, means[1:], strict=True):
-            self.log(f"train/{name}/loss", loss)
+            self.log(f"train/{name}/loss", loss, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
         """Starts the sums of the losses at zero."""

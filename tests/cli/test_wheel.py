@@ -48,6 +48,6 @@ def test_wheel_brings_its_configuration(tmp_path: Path) -> None:
     where = "from seqmarket.cli.compose import config_dir; print(config_dir())"
     assert python(["-c", where], tmp_path, installed).strip() == str(installed / "seqmarket/conf")
     shown = python(["-m", "seqmarket.cli.main", "train", "--cfg", "job"], tmp_path, installed)
-    assert "seqmarket.models.transformer" in shown
+    assert "seqmarket.models.gru" in shown
     (entry,) = [name for name in names if name.endswith("entry_points.txt")]
     assert "seqmarket = seqmarket.cli.main:main" in (installed / entry).read_text()

@@ -23,19 +23,22 @@ from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.splits import to_datetime
 from seqmarket.data.store import SequenceStore, open_store, write_store
-from seqmarket.metrics.classification import binary_metrics
+from seqmarket.metrics.amounts import AmountScores
+from seqmarket.metrics.classification import BinaryScores, binary_metrics
 from seqmarket.models.gru import GRUEncoder
+from seqmarket.models.repeat_last import RepeatLast
 from seqmarket.models.rfm_logistic import RfmLogistic
-from seqmarket.nn.heads import BinaryHead, PointReader
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.schema import MICROSECONDS_PER_DAY, PURCHASES, LabelTable, SequenceSpec, WindowRule
 from seqmarket.training.config import TrainingConfig
-from seqmarket.training.objectives import make_objectives, weighted_mean
+from seqmarket.training.objectives import Trained, make_objectives, weighted_mean
 from seqmarket.training.predictors import BaselinePredictor, DeepPredictor, Predictor
-from seqmarket.training.task_settings import PurchaseTask, TasksConfig
+from seqmarket.training.task_settings import PurchaseTask, TasksConfig, ValueTask
 from seqmarket.training.tasks import Task, make_tasks
 
-TASKS = make_tasks(TasksConfig(purchase=PurchaseTask()))
+TASKS = make_tasks(TasksConfig(purchase=PurchaseTask(), value=ValueTask()))
+HAZARD = TrainingConfig(head_hidden=8, head_dropout=0.0)
+LOGISTIC = TrainingConfig(window_heads="logistic", head_hidden=16, head_dropout=0.0)
 ENCODING = EncodingSettings(max_length=24)
 SECOND = timedelta(seconds=1)
 
@@ -55,8 +58,7 @@ def encoded(log: EventLog, path: Path) -> JourneyDataModule:
 
 def data_of(store: SequenceStore) -> JourneyDataModule:
     rules = {name: task.rule for name, task in TASKS.items()}
-    logistic = TrainingConfig(window_heads="logistic")
-    points = {name: found.points for name, found in make_objectives(TASKS, logistic).items()}
+    points = {name: found.points for name, found in make_objectives(TASKS, LOGISTIC).items()}
     return JourneyDataModule(store, rules, points, batch_size=16, eval_tokens=2_000, seed=1)
 
 
@@ -70,25 +72,25 @@ def with_canaries(log: EventLog, store: SequenceStore, table: LabelTable) -> pl.
         {
             "customer_id": store.customer_ids().gather(table.customer),
             "time": [to_datetime(int(t)) + SECOND for t in table.time],
-            "channel": np.array(store.spec.channel.categories)[table.label],
+            "channel": np.array(store.spec.channel.categories)[(table.label > 0).astype(int)],
+            "value": table.label.astype(np.float64),
         }
     ).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")), event_type=pl.lit("touch"))
     return pl.concat([log.frame.collect(), planted], how="diagonal")
 
 
-def network_of(spec: SequenceSpec, tasks: Mapping[str, Task], d_model: int) -> JourneyModel:
-    heads = {
-        name: BinaryHead(name, PointReader(d_model, spec, 1, hidden=d_model)) for name in tasks
-    }
-    return JourneyModel(
-        GRUEncoder(spec, d_model=d_model, dropout=0.0), heads, {name: name for name in tasks}
-    )
+def network_of(
+    spec: SequenceSpec, objectives: Mapping[str, Trained], settings: TrainingConfig, d_model: int
+) -> JourneyModel:
+    heads = {name: found.make_head(spec, d_model, settings) for name, found in objectives.items()}
+    head_of = {task.name: name for name, found in objectives.items() for task in found.tasks}
+    return JourneyModel(GRUEncoder(spec, d_model=d_model, dropout=0.0), heads, head_of)
 
 
 def models(data: JourneyDataModule) -> dict[str, Predictor]:
     spec, events = data.store.spec, data.store.events
     torch.manual_seed(0)
-    network = network_of(spec, TASKS, d_model=8)
+    network = network_of(spec, make_objectives(TASKS, HAZARD), HAZARD, d_model=8)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     logistic = RfmLogistic(spec)
@@ -96,7 +98,13 @@ def models(data: JourneyDataModule) -> dict[str, Predictor]:
     return {
         "gru": DeepPredictor(network, TASKS, events, spec, tokens=2_000),
         "rfm_logistic": BaselinePredictor(logistic, events),
+        "repeat_last": BaselinePredictor(RepeatLast(spec), events),
     }
+
+
+def scores(table: LabelTable, answer: NDArray[np.float64]) -> list[float]:
+    kind = AmountScores if table.kind == "amount" else BinaryScores
+    return kind(table.label, answer).evaluate().tolist()
 
 
 NewestVisible = Callable[[LabelTable, SequenceStore], LabelTable]
@@ -113,44 +121,53 @@ def peeking(table: LabelTable, store: SequenceStore) -> LabelTable:
 
 
 def canaries_change_nothing(
-    log: EventLog, log_like: LogLike, folder: Path, visible: NewestVisible
+    log: EventLog, log_like: LogLike, folder: Path, task: str, visible: NewestVisible
 ) -> None:
     clean = encoded(log, folder / "clean")
-    table = clean.tables("test")["purchase"]
+    table = clean.tables("test")[task]
+    assert len(np.unique(table.label)) > 1
     for cutoff in np.unique(table.time):
         asked = at_cutoff(table, cutoff)
         changed = log_like(log, with_canaries(log, clean.store, asked))
         planted = encoded(changed, folder / f"planted-{cutoff}")
         assert planted.store.spec == clean.store.spec
-        again = at_cutoff(planted.tables("test")["purchase"], cutoff)
+        again = at_cutoff(planted.tables("test")[task], cutoff)
         assert (again.label == asked.label).all()
         assert (again.customer == asked.customer).all()
         before, after = visible(asked, clean.store), visible(again, planted.store)
 
-        left = EvaluationSet(clean.store.events, {"purchase": before}, 24, 2_000)
-        right = EvaluationSet(planted.store.events, {"purchase": after}, 24, 2_000)
+        left = EvaluationSet(clean.store.events, {task: before}, 24, 2_000)
+        right = EvaluationSet(planted.store.events, {task: after}, 24, 2_000)
         assert len(left) == len(right)
         for i in range(len(left)):
             for x, y in zip(left[i].journeys, right[i].journeys, strict=True):
                 assert torch.equal(x, y)
 
         old, new = models(clean), models(planted)
+        answered = 0
         for name in old:
-            p = old[name].predict({"purchase": before})["purchase"]
-            q = new[name].predict({"purchase": after})["purchase"]
-            assert (p == q).all()
-            assert binary_metrics(asked.label, p) == binary_metrics(again.label, q)
+            p = old[name].predict({task: before})
+            q = new[name].predict({task: after})
+            if task in p:
+                assert (p[task] == q[task]).all()
+                assert scores(asked, p[task]) == scores(again, q[task])
+                answered += 1
+        assert answered == 2
 
 
+@pytest.mark.parametrize("task", TASKS)
 def test_an_event_planted_after_each_cutoff_changes_no_input_and_no_metric(
-    log: EventLog, log_like: LogLike, tmp_path: Path
+    log: EventLog, log_like: LogLike, tmp_path: Path, task: str
 ) -> None:
-    canaries_change_nothing(log, log_like, tmp_path, honest)
+    canaries_change_nothing(log, log_like, tmp_path, task, honest)
 
 
-def test_a_pipeline_that_peeks_is_caught(log: EventLog, log_like: LogLike, tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_a_pipeline_that_peeks_is_caught(
+    log: EventLog, log_like: LogLike, tmp_path: Path, task: str
+) -> None:
     with pytest.raises(AssertionError):
-        canaries_change_nothing(log, log_like, tmp_path, peeking)
+        canaries_change_nothing(log, log_like, tmp_path, task, peeking)
 
 
 Times = NDArray[np.int64] | int
@@ -176,7 +193,7 @@ def trained(data: JourneyDataModule, tasks: dict[str, Task]) -> dict[str, Predic
     """A small network after a few epochs of dense training, and a logistic regression."""
     store = data.store
     torch.manual_seed(0)
-    model = network_of(store.spec, tasks, d_model=16)
+    model = network_of(store.spec, make_objectives(tasks, LOGISTIC), LOGISTIC, d_model=16)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for epoch in range(4):
         training = data.training_set(epoch)
@@ -204,13 +221,13 @@ def shuffled_labels_are_not_predicted(
     monkeypatch.setattr(labels, "window_label", labeller)
     monkeypatch.setattr(dense, "window_label", labeller)
     data = encoded(log, folder / "store")
-    tables = data.tables("test")
+    tables = {"purchase": data.tables("test")["purchase"]}
     label = tables["purchase"].label
     n_one = int(label.sum())
     n_zero = len(label) - n_one
     # Standard error of the AUROC of scores that know nothing (Hanley and McNeil, 1982).
     error = np.sqrt((len(label) + 1) / (12 * n_one * n_zero))
-    for predictor in trained(data, TASKS).values():
+    for predictor in trained(data, {"purchase": TASKS["purchase"]}).values():
         auroc = binary_metrics(label, predictor.predict(tables)["purchase"])["auroc"]
         assert abs(auroc - 0.5) < 4 * error
 

@@ -67,7 +67,7 @@ RULES: dict[str, TaskRule] = {
 }
 SPEC = SequenceSpec(
     channel=CategoricalFeature("channel", ("mail", "shop", "web", "app")),
-    event_type=CategoricalFeature("event_type", ("purchase",)),
+    event_type=CategoricalFeature("event_type", ("purchase", "touch")),
     categorical=(),
     numeric=(),
     static_categorical=(),
@@ -90,7 +90,7 @@ def journeys(lengths: list[int], seed: int = 1) -> EventArrays:
         offsets=offsets,
         time=time,
         channel=rng.integers(1, 6, n, dtype=np.int32),
-        event_type=np.full(n, 2, dtype=np.int32),
+        event_type=(np.arange(n) % 2 + 2).astype(np.int32),
         purchase=rng.random(n) < 0.3,
         value=np.ones(n, dtype=np.float32),
         categorical=np.zeros((n, 0), dtype=np.int32),
