@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -65,7 +66,6 @@ class JourneyDataModule(LightningDataModule):
         super().__init__()
         self.store = store
         self.rules = dict(rules)
-        self.objectives = dict(objectives)
         self.batch_size = batch_size
         self.eval_tokens = eval_tokens
         self.seed = seed
@@ -86,20 +86,10 @@ class JourneyDataModule(LightningDataModule):
 
     def with_seed(self, seed: int) -> JourneyDataModule:
         """The same journeys and questions, in another order and with other drawn moments."""
-        other = JourneyDataModule(
-            self.store,
-            self.rules,
-            self.objectives,
-            batch_size=self.batch_size,
-            eval_tokens=self.eval_tokens,
-            seed=seed,
-            batch_tokens=self.batch_tokens,
-            history=self.history,
-            num_workers=self.num_workers,
-            worker_start=self.worker_start,
-            prefetch=self.prefetch,
-        )
-        other._tables = self._tables
+        other = copy.copy(self)
+        other.seed = seed
+        other._training = self._training.with_seed(seed)
+        other._train_loader, other._order, other._resumed = None, None, {}
         return other
 
     def tables(self, fold: Fold) -> dict[str, LabelTable]:

@@ -6,6 +6,7 @@ file, and whatever can be computed again is left behind. Neither Polars nor Ligh
 
 from __future__ import annotations
 
+import copy
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -171,6 +172,12 @@ class TrainingSet(Dataset[TaskBatch]):
         self._dense: dict[str, Dense] = {}
         self._draws: dict[str, Draw] = {}
         self._drawn_epoch = -1
+
+    def with_seed(self, seed: int) -> TrainingSet:
+        """The same points, drawn at other moments; what is known of the log is shared."""
+        other = copy.copy(self)
+        other._seed, other._draws, other._drawn_epoch = seed, {}, -1
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is as long as the log; the receiver computes it from the columns."""

@@ -12,7 +12,8 @@ from torch import nn
 
 from seqmarket.nn.embedding import EventEmbedding
 from seqmarket.nn.pooling import last_state
-from seqmarket.nn.recurrence import RecurrenceBlock, days_since_previous
+from seqmarket.nn.recurrence import RecurrenceBlock
+from seqmarket.nn.time_encoding import days_since_first, days_since_previous
 from seqmarket.schema import SequenceSpec
 from seqmarket.tensors import Encoding, JourneyBatch
 
@@ -51,7 +52,7 @@ class SSMEncoder(nn.Module):
     def forward(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
         """Encodes a batch; there is no attention to give."""
         x = self.embedding(batch)  # (B, T, D)
-        days = days_since_previous(batch)  # (B, T)
+        days = days_since_previous(days_since_first(batch.time, batch.mask))  # (B, T)
         for block in self.blocks:
             x = block(x, days)
         states = self.norm(x)

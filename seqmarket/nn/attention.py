@@ -140,10 +140,10 @@ def attend_before(q: Tensor, k: Tensor, v: Tensor, favour: Tensor) -> Tensor:
     width = q.size(-1)
     # As one more coordinate of the keys, which the kernel does not divide by its scale.
     bias = favour.unsqueeze(-1) * math.sqrt(width)
-    padding = torch.zeros_like(q[..., :7])
-    q = torch.cat([q, torch.ones_like(q[..., :1]), padding], dim=-1)
-    k = torch.cat([k, bias.to(k.dtype), padding], dim=-1)
-    v = torch.cat([v, torch.zeros_like(v[..., :1]), padding], dim=-1)
+    q = torch.cat([q, torch.ones_like(q[..., :1])], dim=-1)
+    k = torch.cat([k, bias.to(k.dtype)], dim=-1)
+    # The fused kernel takes values as wide as the keys only.
+    v = torch.cat([v, torch.zeros_like(v[..., :1])], dim=-1)
     scale = 1.0 / math.sqrt(width)
     return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)[..., :width]
 

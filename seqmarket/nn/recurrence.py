@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from seqmarket.nn.dropout import ChannelDropout
-from seqmarket.nn.time_encoding import SECOND, days_since_first
+from seqmarket.nn.time_encoding import SECOND
 from seqmarket.schema import SequenceSpec
-from seqmarket.tensors import JourneyBatch
 
 LONGEST_MEMORY = 365.0
 """Days after which, to begin with, the channel that fades most slowly has faded to 1 / e."""
@@ -65,13 +64,6 @@ def linear_scan(decay: Tensor, x: Tensor, chunk: int = 16) -> Tensor:
         before = torch.stack(carry, dim=1).unsqueeze(2)  # (B, n, 1, D)
         h = torch.addcmul(h, torch.stack(since_start, dim=2), before)
     return h.reshape(b, n * chunk, d)[:, :t]
-
-
-def days_since_previous(batch: JourneyBatch) -> Tensor:
-    """(B, T) float32 days from each event's predecessor, 0 at the first and wherever padded."""
-    days = days_since_first(batch.time, batch.mask)
-    # The step from the last event to the padding runs backwards, hence the clamp.
-    return torch.diff(days, dim=1, prepend=days[:, :1]).clamp(min=0.0).to(torch.float32)
 
 
 class GatedRecurrence(nn.Module):

@@ -39,6 +39,16 @@ def days_since_first(time: Tensor, mask: Tensor) -> Tensor:
     return (time - time[:, :1]).masked_fill(~mask, 0.0)
 
 
+def days_since_previous(days: Tensor) -> Tensor:
+    """(B, T) float32 days from each event's predecessor, 0 at the first and wherever padded.
+
+    Args:
+        days: (B, T) float64 of `days_since_first`.
+    """
+    # The step from the last event to the padding runs backwards, hence the clamp.
+    return torch.diff(days, dim=1, prepend=days[:, :1]).clamp(min=0.0).to(torch.float32)
+
+
 def calendar(time: Tensor) -> Tensor:
     """Clock and weekday: sines and cosines of two harmonics of the day and three of the week.
 
@@ -109,8 +119,7 @@ class TimeEncoding(nn.Module):
     def forward(self, batch: JourneyBatch) -> Tensor:
         """Encodes the times of a batch as (B, T, width) float32, finite wherever padded."""
         days = days_since_first(batch.time, batch.mask)  # (B, T)
-        # The step from the last event to the padding runs backwards, hence the clamp.
-        gap = torch.diff(days, dim=1, prepend=days[:, :1]).clamp(min=0.0).to(torch.float32)
+        gap = days_since_previous(days)
         age = days.to(torch.float32) + batch.prior_days.unsqueeze(1)
         index = torch.arange(days.size(1), device=days.device, dtype=torch.float32)
         count = torch.log1p(index + batch.prior_events.unsqueeze(1))  # (B, T)

@@ -292,6 +292,16 @@ class RunConfig(Settings):
     paths: PathsConfig = PathsConfig()
 
     @model_validator(mode="after")
+    def _an_ensemble_goes_on_as_a_whole(self) -> Self:
+        if self.ensemble > 1 and self.ckpt_path not in (None, "last"):
+            raise wrong(
+                "ckpt_path",
+                f"an ensemble goes on with ckpt_path=last, each member where it was left; "
+                f"got {self.ckpt_path}",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _positive_weights_have_an_effect(self) -> Self:
         own = {"purchase": self.task.purchase, "churn": self.task.churn}
         custom = {f"custom.{name}": task for name, task in self.task.custom.items()}

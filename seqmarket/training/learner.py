@@ -126,10 +126,9 @@ class JourneyLearner(LightningModule):
             target = batch.targets[name]
             if len(target.label) == 0:
                 continue
-            head: Any = self.model.heads[self.model.head_of[name]]
-            raw = self.model.read(
-                states, batch.journeys.time, self.model.head_of[name], target.points
-            )
+            which = self.model.head_of[name]
+            head: Any = self.model.heads[which]
+            raw = self.model.read(states, batch.journeys.time, which, target.points)
             answer = head.answer(raw, name)
             losses = _losses(task, head, raw, answer, target)
             self._loss_sums[name] += torch.stack(

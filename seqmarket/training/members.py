@@ -14,7 +14,7 @@ import torch
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.training.checkpoint import build_model, check_whole
+from seqmarket.training.checkpoint import load_trained
 from seqmarket.training.config import RunConfig
 from seqmarket.training.fit import EpochMetrics, Fitted, Outcome, fit
 from seqmarket.training.resume import CHECKPOINTS, StartingPoint
@@ -67,7 +67,9 @@ def fit_members(
         earlier = _finished(folder, config) if start.continued else None
         if earlier is not None:
             log.info("member %d of %d is there already", number, config.ensemble)
-            members.append(_weights(folder, config, tasks, data))
+            model = load_trained(folder / "best.ckpt").model
+            assert isinstance(model, JourneyModel)
+            members.append(model)
             outcomes.append(earlier)
             continue
         log.info("member %d of %d", number, config.ensemble)
@@ -132,17 +134,3 @@ def _finished(folder: Path, config: RunConfig) -> Outcome | None:
     if plain.pop("max_epochs") < config.training.max_epochs:
         return None
     return Outcome(**plain)
-
-
-def _weights(
-    folder: Path, config: RunConfig, tasks: Mapping[str, Task], data: JourneyDataModule
-) -> JourneyModel:
-    path = folder / "best.ckpt"
-    check_whole(path)
-    chosen = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    model = build_model(config.model, data.store.spec, tasks, config.training)
-    prefix = "model."
-    model.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in chosen.items() if k.startswith(prefix)}
-    )
-    return model

@@ -14,14 +14,18 @@ from seqmarket.nn.recurrence import (
     LONGEST_MEMORY,
     GatedRecurrence,
     RecurrenceBlock,
-    days_since_previous,
     linear_scan,
 )
+from seqmarket.nn.time_encoding import days_since_first, days_since_previous
 from seqmarket.schema import SequenceSpec
 from seqmarket.tensors import JourneyBatch
 
 Scan = Callable[[Tensor, Tensor], Tensor]
 D = 8
+
+
+def gaps(batch: JourneyBatch) -> Tensor:
+    return days_since_previous(days_since_first(batch.time, batch.mask))
 
 
 def scanned_one_by_one(decay: Tensor, x: Tensor) -> Tensor:
@@ -188,7 +192,7 @@ def test_long_memories_survive_bfloat16(spec: SequenceSpec) -> None:
 
 
 def test_gaps_are_those_to_the_event_before(batch: JourneyBatch) -> None:
-    days = days_since_previous(batch)
+    days = gaps(batch)
     assert days.dtype == torch.float32
     same(days, torch.tensor([[0.0, 1.0, 0.5, 7.5], [0.0, 0.25, 29.75, 0.0]]))
 
@@ -200,9 +204,9 @@ def test_padding_harms_neither_values_nor_gradients(
     torch.manual_seed(0)
     block = RecurrenceBlock(spec, D, 0.0)
     x = torch.randn(2, 4, D)
-    clean = block(x, days_since_previous(batch))[batch.mask]
+    clean = block(x, gaps(batch))[batch.mask]
     dirty = batch._replace(time=batch.time.masked_fill(~batch.mask, garbage))
-    found = block(x, days_since_previous(dirty))[batch.mask]
+    found = block(x, gaps(dirty))[batch.mask]
     assert torch.equal(found, clean)
     found.square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in block.parameters() if p.grad is not None)

@@ -349,3 +349,12 @@ def test_distributed(plain: dict[str, Any], trainer: dict[str, Any], distributed
     assert (
         RunConfig.model_validate({**plain, "trainer": trainer}).trainer.distributed is distributed
     )
+
+
+@pytest.mark.parametrize("wanted", ["best", "outputs/a.ckpt"])
+def test_an_ensemble_goes_on_as_a_whole(plain: dict[str, Any], wanted: str) -> None:
+    plain |= {"ensemble": 2, "ckpt_path": wanted}
+    with pytest.raises(SeqmarketError, match="ckpt_path: an ensemble goes on with ckpt_path=last"):
+        parse_config(plain)
+    parse_config({**plain, "ckpt_path": "last"})
+    parse_config({**plain, "ensemble": 1})

@@ -15,7 +15,7 @@ from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.training import members
-from seqmarket.training.checkpoint import load_trained
+from seqmarket.training.checkpoint import load_trained, provenance
 from seqmarket.training.config import parse_config
 from seqmarket.training.fit import Fitted, fit
 from seqmarket.training.members import fit_members
@@ -81,7 +81,9 @@ def goes_on(
 ) -> None:
     """A run broken off in the second fit repeats nothing of the first one."""
     small = ["data=synthetic", "model=gru", "model.d_model=8", "trainer.limit_train_batches=2"]
-    config = parse_config(load_plain([*small, "training.max_epochs=1", "ensemble=2", "seed=7"]))
+    small += ["+task.next_event_type={}", "training.max_epochs=1", "ensemble=2", "seed=7"]
+    plain = load_plain(small)
+    config, facts = parse_config(plain), provenance(plain, data.store)
 
     def run(name: str, continued: bool, fail_at: int | None = None) -> tuple[Counted, Any]:
         counted = Counted(fail_at)
@@ -89,7 +91,7 @@ def goes_on(
         start = StartingPoint(folder / name, None, continued=continued)
         try:
             return counted, fit_members(
-                config, tasks, data, start, provenance={}, report=lambda *_: None
+                config, tasks, data, start, provenance=facts, report=lambda *_: None
             )
         except KeyboardInterrupt:
             return counted, None
