@@ -42,6 +42,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.train_log import N_CHANNELS, SPEC, Batch, deal, make_log, real_share
 from benchmarks.train_peers import D_MODEL, MLP_RATIO, N_HEADS, N_LAYERS, PEERS
+from seqmarket.data.engine.allocation import tune_for_training
 from seqmarket.tensors import JourneyBatch
 
 CONF = Path(__file__).parent.parent / "conf" / "model"
@@ -301,6 +302,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    tune_for_training()  # for the peers, too
     events = make_log()
     random, buckets = deal(events, options.steps)
     shares = real_share(random), real_share(buckets)

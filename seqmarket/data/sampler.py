@@ -9,7 +9,7 @@ from seqmarket.errors import SeqmarketError
 
 Batches = list[NDArray[np.int64]]
 
-_BATCHES_PER_POOL = 16
+_BATCHES_PER_POOL = 50
 """Windows are sorted by length within pools of that many batches: long enough for little padding,
 short enough that the companions of a window change from epoch to epoch."""
 

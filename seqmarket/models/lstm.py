@@ -11,6 +11,7 @@ import torch
 from annotated_types import Ge, Lt
 from torch import nn
 
+from seqmarket.nn.dropout import ChannelDropout
 from seqmarket.nn.embedding import EventEmbedding
 from seqmarket.nn.pooling import last_state
 from seqmarket.schema import SequenceSpec
@@ -46,7 +47,7 @@ class LSTMEncoder(nn.Module):
         self.rnn = nn.LSTM(
             d_model, d_model, n_layers, batch_first=True, dropout=dropout if n_layers > 1 else 0.0
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ChannelDropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -11,9 +11,10 @@ import torch
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from seqmarket.nn.attention import RotaryAngles, TransformerBlock
+from seqmarket.nn.attention import TransformerBlock
 from seqmarket.nn.embedding import EventEmbedding
 from seqmarket.nn.pooling import last_state
+from seqmarket.nn.precision import as_autocast
 from seqmarket.nn.time_encoding import days_since_first
 from seqmarket.schema import SequenceSpec
 from seqmarket.tensors import Encoding, JourneyBatch
@@ -39,7 +40,7 @@ class TransformerEncoder(nn.Module):
 
         Args:
             spec: What the data looks like.
-            d_model: D, width of the embeddings and states; a multiple of two times `n_heads`.
+            d_model: D, width of the embeddings and states; a multiple of `n_heads`.
             n_layers: Blocks of attention and perceptron.
             n_heads: Attention heads per block.
             mlp_ratio: Width of a perceptron's hidden layer, in D.
@@ -55,17 +56,15 @@ class TransformerEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             TransformerBlock(spec, d_model, n_heads, mlp_ratio, dropout) for _ in range(n_layers)
         )
-        self.angles = RotaryAngles(spec, d_model // n_heads)
         self.norm = nn.LayerNorm(d_model)
 
     def forward(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
         """Encodes a batch; its attention is the mean over blocks and heads."""
-        x = self.embedding(batch)  # (B, T, D)
-        cos, sin = self.angles(x.size(1))  # (T, D / H / 2)
+        x = as_autocast(self.embedding(batch))  # (B, T, D)
         days = days_since_first(batch.time, batch.mask).to(torch.float32)  # (B, T)
         attention: Tensor | None = None
         for block in self.blocks:
-            x, weights = block(x, days, cos, sin, need_attention)
+            x, weights = block(x, days, need_attention)
             if weights is not None:
                 weights = weights / len(self.blocks)  # (B, T, T)
                 attention = weights if attention is None else attention + weights

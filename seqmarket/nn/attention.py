@@ -1,11 +1,10 @@
 """Causal self-attention that knows both the order of the events and the time between them.
 
-Order enters by rotation (Su et al., "RoFormer", 2021): query and key are turned by an angle that
-grows with the index of the event, so that their product depends on how many events lie between.
-Time enters by fading: each head has a learnt rate at which its weights fall off with the days
-passed, from none to within days, so that a head can look "three events back" and "at last week".
-Neither needs a (T, T) bias, and both mean the same in a longer history than training has shown;
-rotation by continuous days does not.
+Both enter by fading: each head has a learnt rate at which its weights fall off with the events in
+between, and one at which they fall off with the days passed, so that there are heads for "the last
+few events", for "last week", and for all there is. After Press et al., "Train short, test long"
+(2022), where the rates are fixed and count tokens. Neither needs a (T, T) bias, and both mean the
+same in a longer history than training has shown.
 """
 
 import math
@@ -15,47 +14,25 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from seqmarket.errors import SeqmarketError
+from seqmarket.nn.dropout import ChannelDropout
+from seqmarket.nn.explicit_attention import explicit_attention, explicit_pays
 from seqmarket.nn.time_encoding import SECOND
 from seqmarket.schema import SequenceSpec
 
 
-class RotaryAngles(nn.Module):
-    """Cosines and sines of the rotations, made once per batch and used by every layer."""
-
-    rate: Tensor
-
-    def __init__(self, spec: SequenceSpec, head_dim: int) -> None:
-        """Builds the rates.
-
-        Args:
-            spec: For the longest journey.
-            head_dim: Width of a head, a multiple of 2.
-        """
-        super().__init__()
-        # From one radian per event to a quarter turn over the longest journey.
-        steps = torch.linspace(0.0, 1.0, head_dim // 2)
-        slowest = 0.5 * math.pi / max(spec.max_length, 2)
-        self.register_buffer("rate", slowest**steps, persistent=False)
-
-    def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Returns cosines and sines of the first events, each (length, head_dim / 2)."""
-        index = torch.arange(length, device=self.rate.device, dtype=self.rate.dtype)
-        angles = index.unsqueeze(1) * self.rate
-        return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns the pairs (i, i + width / 2) of the last axis of `x` by their angles."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
-
-
 def fading_rates(spec: SequenceSpec, n_heads: int) -> Tensor:
-    """(n_heads,) rates per day at which heads start: none, then from a year to a few events."""
+    """The rates at which heads start.
+
+    Returns:
+        (2, n_heads): per event, halved from head to head; and per day, from none at the first
+        head, then from a year to the time of a few events.
+    """
+    event = 2.0 ** -torch.arange(1.0, n_heads + 1.0, dtype=torch.float64)
     longest, shortest = 365.0, max(8.0 * spec.time_scale, SECOND)
     steps = torch.linspace(0.0, 1.0, max(n_heads - 1, 1), dtype=torch.float64)
     memory = longest * (min(shortest, longest) / longest) ** steps  # days
-    return torch.cat([torch.zeros(1, dtype=torch.float64), 1.0 / memory])[:n_heads].float()
+    day = torch.cat([torch.zeros(1, dtype=torch.float64), 1.0 / memory])[:n_heads]
+    return torch.stack([event, day]).float()
 
 
 class CausalSelfAttention(nn.Module):
@@ -73,15 +50,15 @@ class CausalSelfAttention(nn.Module):
         Args:
             spec: For the pace of the log.
             d_model: D, width of the states.
-            n_heads: H; D must be a multiple of two times this.
+            n_heads: H; D must be a multiple of this.
 
         Raises:
             SeqmarketError: If it is not.
         """
         super().__init__()
-        if n_heads < 1 or d_model % (2 * n_heads) != 0:
+        if n_heads < 1 or d_model % n_heads != 0:
             raise SeqmarketError(
-                f"d_model must be a multiple of 2 * n_heads; got {d_model} and {n_heads}",
+                f"d_model must be a multiple of n_heads; got {d_model} and {n_heads}",
                 where="model.d_model, model.n_heads",
                 fix="choose, for example, model.d_model=64 model.n_heads=4",
             )
@@ -90,29 +67,31 @@ class CausalSelfAttention(nn.Module):
         self.out = nn.Linear(d_model, d_model, bias=False)
         # Learnt as a factor, as the rates differ by orders of magnitude.
         self.register_buffer("rate", fading_rates(spec, n_heads), persistent=False)
-        self.log_factor = nn.Parameter(torch.zeros(n_heads))
+        self.log_factor = nn.Parameter(torch.zeros(2, n_heads))
 
     def forward(
-        self, x: Tensor, days: Tensor, cos: Tensor, sin: Tensor, need_attention: bool
+        self, x: Tensor, days: Tensor, need_attention: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Attends.
 
         Args:
             x: (B, T, D).
             days: (B, T) float32 days since the first event.
-            cos: (T, D / H / 2), from `RotaryAngles`.
-            sin: The same shape.
             need_attention: Whether the weights are wanted; the output is the same either way.
 
         Returns:
             The output (B, T, D), and the weights (B, T, T) averaged over heads, or None.
         """
         b, t, d = x.shape
-        qkv = self.qkv(x).view(b, t, 3, self.n_heads, d // self.n_heads)
+        per_event, per_day = (self.rate * self.log_factor.exp()).unsqueeze(2).unbind(0)  # (H, 1)
+        index = torch.arange(t, device=x.device, dtype=torch.float32)
+        favour = per_event * index + per_day * days.unsqueeze(1)  # (B, H, T)
+        projected = self.qkv(x)  # (B, T, 3 D)
+        scripting = torch.jit.is_scripting()  # type: ignore[attr-defined]
+        if not scripting and not need_attention and explicit_pays(projected):
+            return self.out(explicit_attention(projected, favour, self.n_heads)), None
+        qkv = projected.view(b, t, 3, self.n_heads, d // self.n_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, T, D / H)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        rate = self.rate * self.log_factor.exp()
-        favour = days.unsqueeze(1) * rate.view(1, -1, 1)  # (B, H, T)
         y = attend_before(q, k, v, favour)
         weights: Tensor | None = None
         if need_attention:
@@ -152,7 +131,7 @@ def causal_weights(q: Tensor, k: Tensor, favour: Tensor | None = None) -> Tensor
     """The softmax weights (B, H, T, T) that the fused kernel uses and does not show.
 
     Args:
-        q: (B, H, T, head width) rotated queries.
+        q: (B, H, T, head width) queries.
         k: The keys, of the same shape.
         favour: (B, H, T) added to the score of each event; see `attend_before`.
     """
@@ -166,7 +145,8 @@ def causal_weights(q: Tensor, k: Tensor, favour: Tensor | None = None) -> Tensor
 class TransformerBlock(nn.Module):
     """Attention, then a two-layer perceptron, each on normed input and added to the states.
 
-    Pre-norm after Xiong et al., "On Layer Normalization in the Transformer Architecture" (2020).
+    Pre-norm after Xiong et al., "On Layer Normalization in the Transformer Architecture" (2020);
+    dropout of whole channels.
     LayerNorm and GELU rather than RMSNorm and SwiGLU: their CPU kernels are fused and a quarter,
     respectively half, of the time.
     """
@@ -191,14 +171,13 @@ class TransformerBlock(nn.Module):
             nn.Linear(d_model, mlp_ratio * d_model),
             nn.GELU(),
             nn.Linear(mlp_ratio * d_model, d_model),
-            nn.Dropout(dropout),
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ChannelDropout(dropout)
 
     def forward(
-        self, x: Tensor, days: Tensor, cos: Tensor, sin: Tensor, need_attention: bool
+        self, x: Tensor, days: Tensor, need_attention: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Same arguments and returns as `CausalSelfAttention.forward`."""
-        y, weights = self.attention(self.attention_norm(x), days, cos, sin, need_attention)
-        x = x + self.dropout(y)
-        return x + self.mlp(x), weights
+        y, weights = self.attention(self.attention_norm(x), days, need_attention)
+        x = self.dropout.add(x, y)
+        return self.dropout.add(x, self.mlp(x)), weights

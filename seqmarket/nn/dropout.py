@@ -18,7 +18,17 @@ class ChannelDropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drops from (B, T, D) and scales up what stays; in evaluation mode, changes nothing."""
-        if not self.training:
+        if not self.training or self.p == 0.0:
             return x
-        kept = torch.ones(x.size(0), 1, x.size(2), dtype=x.dtype, device=x.device)
-        return x * dropout(kept, self.p)
+        return x * self.kept(x)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """``x`` plus what it makes of ``y``, both (B, T, D), in one pass over them."""
+        if not self.training or self.p == 0.0:
+            return x + y
+        return torch.addcmul(x, y.to(x.dtype), self.kept(x))
+
+    def kept(self, x: Tensor) -> Tensor:
+        """(B, 1, D) factors: 0 or what makes up for the others."""
+        ones = torch.ones(x.size(0), 1, x.size(2), dtype=x.dtype, device=x.device)
+        return dropout(ones, self.p)

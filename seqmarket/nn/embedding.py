@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
 
+from seqmarket.nn.dropout import ChannelDropout
 from seqmarket.nn.pace import FadingCounts
 from seqmarket.nn.time_encoding import TimeEncoding
 from seqmarket.schema import PAD, UNK, CategoricalFeature, SequenceSpec
@@ -37,7 +39,9 @@ class CategoricalSum(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeds (..., features) int64 ids as (..., D)."""
-        return self.table(ids + self.offsets).sum(dim=-2)  # type: ignore[no-any-return]
+        bags = (ids + self.offsets).view(-1, ids.size(-1))
+        found = embedding_bag(bags, self.table.weight, mode="sum")
+        return found.view(ids.shape[:-1] + found.shape[-1:])
 
 
 class EventEmbedding(nn.Module):
@@ -72,7 +76,7 @@ class EventEmbedding(nn.Module):
         self.pace = FadingCounts(spec, d_model, N_KINDS)
         self.counts = nn.Linear(self.pace.width, d_model)
         self.norm = nn.LayerNorm(d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ChannelDropout(dropout)
 
     def forward(self, batch: JourneyBatch) -> Tensor:
         """Embeds a batch as (B, T, D)."""

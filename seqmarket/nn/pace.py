@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from seqmarket.nn.time_encoding import SECOND, days_since_first
+from seqmarket.nn.recurrence import linear_scan
+from seqmarket.nn.time_encoding import SECOND, days_since_first, days_since_previous
 from seqmarket.schema import SequenceSpec
 from seqmarket.tensors import JourneyBatch
 
@@ -20,8 +21,6 @@ MEMORIES = (7.0, 28.0, 112.0)
 
 class FadingCounts(nn.Module):
     """Fading counts of learned kinds of events.
-
-    Time and memory grow with the square of T, as those of attention do.
 
     Attributes:
         width: Number of values per event.
@@ -40,7 +39,7 @@ class FadingCounts(nn.Module):
         super().__init__()
         memories = sorted({max(10.0 * spec.time_scale, SECOND), *MEMORIES})
         self.register_buffer(
-            "memories", torch.tensor(memories, dtype=torch.float64), persistent=False
+            "memories", torch.tensor(memories, dtype=torch.float32), persistent=False
         )
         self.kinds = nn.Linear(d_model, n_kinds)
         self.width = len(memories) * n_kinds
@@ -55,13 +54,12 @@ class FadingCounts(nn.Module):
         Returns:
             (B, T, width) float32, logarithms of one plus the counts.
         """
-        weight = softplus(self.kinds(x)) * batch.mask.unsqueeze(-1)  # (B, T, kinds)
-        days = days_since_first(batch.time, batch.mask)  # (B, T)
-        # Only padding comes before an event that precedes it; its rows are not read.
-        since = (days.unsqueeze(2) - days.unsqueeze(1)).clamp(min=0.0)  # (B, T, T)
-        ahead = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).triu(1)
-        counts: list[Tensor] = []
-        for memory in self.memories.unbind(0):
-            fade = torch.exp(-since / memory).to(x.dtype).masked_fill(ahead, 0.0)  # (B, T, T)
-            counts.append(torch.log1p(fade @ weight))
-        return torch.cat(counts, dim=-1)
+        weight = softplus(self.kinds(x).to(torch.float32)) * batch.mask.unsqueeze(-1)
+        b, t, kinds = weight.shape
+        gap = days_since_previous(days_since_first(batch.time, batch.mask))  # (B, T)
+        fade = torch.exp(gap.unsqueeze(-1) / -self.memories)  # (B, T, memories)
+        each = [b, t, self.memories.numel(), kinds]
+        counts = linear_scan(
+            fade.unsqueeze(3).expand(each).flatten(2), weight.unsqueeze(2).expand(each).flatten(2)
+        )
+        return torch.log1p(counts)

@@ -24,6 +24,7 @@ from pytorch_lightning.callbacks import (
 from torch import Tensor
 
 from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.engine.allocation import tune_for_training
 from seqmarket.errors import SeqmarketError
 from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
@@ -242,6 +243,7 @@ def fit(
         raise SeqmarketError(
             str(error).splitlines()[0], where="trainer", fix="see conf/trainer/ for what works"
         ) from error
+    tune_for_training()
     started = time.monotonic()
     try:
         with warnings.catch_warnings():

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from seqmarket.data.engine.allocation import tune_allocation
+from seqmarket.data.engine.allocation import tune_for_encoding
 from seqmarket.data.engine.progress import Advance, Progress, silent
 
 Task = TypeVar("Task")
@@ -64,7 +64,7 @@ class LocalExecutor:
     def __init__(self, threads: int = 1, progress: Progress = silent) -> None:
         self._threads = threads
         self._progress = progress
-        tune_allocation()
+        tune_for_encoding()
 
     def parts(
         self, function: PartFunction[Task, Result], tasks: Sequence[Task], rows: int | None

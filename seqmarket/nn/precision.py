@@ -1,0 +1,21 @@
+"""In which precision states are passed on."""
+
+import torch
+from torch import Tensor
+
+
+def as_autocast(x: Tensor) -> Tensor:
+    """In the precision of autocast, where that is on: half the memory that every sum goes through.
+
+    Products are in that precision anyway. Without it, the sum of a block's input and output would
+    be float32, and be converted for each product that reads it.
+    """
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return x
+    return _as_autocast(x)
+
+
+@torch.jit.unused
+def _as_autocast(x: Tensor) -> Tensor:
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
