@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -22,16 +21,13 @@ STEPS = 12
 
 
 @pytest.mark.parametrize("bucketed", [True, False], ids=["buckets", "random"])
-@pytest.mark.parametrize("model", ["lstm", "gru", "transformer"])
+@pytest.mark.parametrize("model", ["lstm", "gru", "transformer", "tcn", "ssm"])
 def test_train_step(
     benchmark: BenchmarkFixture, store: SequenceStore, model: str, bucketed: bool
 ) -> None:
     windows = all_windows(store)
-    if bucketed:
-        chosen = training_batches(windows.length, 64, seed=1, epoch=0)[:STEPS]
-    else:
-        order = np.random.default_rng(1).permutation(len(windows))
-        chosen = [order[i * 64 : (i + 1) * 64] for i in range(STEPS)]
+    pool = 50 if bucketed else 1
+    chosen = training_batches(windows.length, 64, seed=1, epoch=0, pool=pool)[:STEPS]
     batches = [collate(store.events, windows.take(rows)) for rows in chosen]
     encoder: Any = instantiate(OmegaConf.load(CONF / f"{model}.yaml"))(store.spec)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-3)

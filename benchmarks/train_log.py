@@ -97,7 +97,7 @@ def deal(events: EventArrays, n_batches: int, seed: int = 1) -> tuple[list[Batch
     """The newest events of the same customers as random batches, and as ours in length buckets.
 
     A number of batches that is a multiple of 16 has the lengths of a whole epoch, for the sampler
-    sorts journeys by length within pools of 16 batches.
+    sorts journeys by length within pools of batches.
     """
     drawn = np.random.default_rng(seed).permutation(events.n_customers)[: n_batches * BATCH]
     stop = events.offsets[drawn + 1]

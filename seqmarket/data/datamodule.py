@@ -21,6 +21,7 @@ from seqmarket.data.datasets import (
 )
 from seqmarket.data.dense import Objective
 from seqmarket.data.labels import Neighbours, label_table, newest_event
+from seqmarket.data.sampler import POOL
 from seqmarket.data.splits import Fold
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
@@ -41,6 +42,7 @@ class JourneyDataModule(LightningDataModule):
         eval_tokens: Padded positions per evaluation batch.
         seed: Seed of the order and of the drawn prediction times.
         batch_tokens: Padded positions per training batch, in place of `batch_size`.
+        length_pool: Training batches among which journeys are sorted by length; 1: random batches.
         history: Which windows of a long journey are trained on; see `plan_training`.
         num_workers: Processes that load training batches; 0 loads in the training process. Which
             batches there are, and what is in them, does not depend on it.
@@ -58,6 +60,7 @@ class JourneyDataModule(LightningDataModule):
         eval_tokens: int,
         seed: int,
         batch_tokens: int | None = None,
+        length_pool: int = POOL,
         history: Literal["newest", "windows"] = "windows",
         num_workers: int = 0,
         worker_start: Literal["forkserver", "spawn"] = "forkserver",
@@ -70,6 +73,7 @@ class JourneyDataModule(LightningDataModule):
         self.eval_tokens = eval_tokens
         self.seed = seed
         self.batch_tokens = batch_tokens
+        self.length_pool = length_pool
         self.history = history
         self.num_workers = num_workers
         self.worker_start = worker_start
@@ -177,6 +181,7 @@ class JourneyDataModule(LightningDataModule):
             "seed": self.seed,
             "training.batch_size": self.batch_size,
             "training.batch_tokens": self.batch_tokens,
+            "training.length_pool": self.length_pool,
             "data.encoding.history": self.history,
             "trainer.devices x trainer.num_nodes": self._rank()[1],
         }
@@ -191,6 +196,7 @@ class JourneyDataModule(LightningDataModule):
             self._plan,
             batch_size=self.batch_size,
             batch_tokens=self.batch_tokens,
+            length_pool=self.length_pool,
             seed=self.seed,
             rank=rank,
             world_size=world_size,

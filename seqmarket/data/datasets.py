@@ -95,6 +95,7 @@ class TrainingOrder:
         plan: The windows of the training period.
         batch_size: Journeys per batch.
         batch_tokens: Padded positions per batch instead.
+        length_pool: Batches among which journeys are sorted by length.
         seed: The run's seed.
         rank: This process.
         world_size: Number of processes.
@@ -106,6 +107,7 @@ class TrainingOrder:
         *,
         batch_size: int,
         batch_tokens: int | None,
+        length_pool: int,
         seed: int,
         rank: int,
         world_size: int,
@@ -113,6 +115,7 @@ class TrainingOrder:
         self._plan = plan
         self._batch_size = batch_size
         self._batch_tokens = batch_tokens
+        self._length_pool = length_pool
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
@@ -125,6 +128,7 @@ class TrainingOrder:
             self._plan.windows.length,
             self._batch_size,
             tokens=self._batch_tokens,
+            pool=self._length_pool,
             seed=self._seed,
             epoch=epoch,
             world_size=self._world_size,

@@ -29,6 +29,7 @@ class LoaderSettings(Settings):
         batch_size: Journeys per step.
         batch_tokens: Most events per step, padding included (or one longer journey), in place of
             `batch_size`; null: by `batch_size`.
+        length_pool: Batches among which journeys are sorted by length; 1: batches are random.
         eval_tokens: Most events, padding included, in one batch of an evaluation.
         num_workers: Processes that load training batches; 0: the training process itself, which is
             the fastest on a CPU. No influence on the result.
@@ -38,6 +39,7 @@ class LoaderSettings(Settings):
 
     batch_size: int = Field(16, ge=1)
     batch_tokens: int | None = Field(None, ge=1)
+    length_pool: int = Field(50, ge=1)
     eval_tokens: int = Field(32_768, ge=1)
     num_workers: int = Field(0, ge=0)
     worker_start: WorkerStart = "forkserver"

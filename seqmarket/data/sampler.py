@@ -9,12 +9,9 @@ from seqmarket.errors import SeqmarketError
 
 Batches = list[NDArray[np.int64]]
 
-_BATCHES_PER_POOL = 50
-"""Windows are sorted by length within pools of that many batches: long enough for little padding,
-short enough that the companions of a window change from epoch to epoch."""
-
-_BUDGETS_PER_POOL = 50
-"""The same where batches are made by tokens: they hold more windows, of one length almost."""
+POOL = 50
+"""Windows are sorted by length within pools of that many batches: enough for little padding, few
+enough that the companions of a window change from epoch to epoch."""
 
 
 def training_batches(
@@ -24,6 +21,7 @@ def training_batches(
     seed: int,
     epoch: int,
     tokens: int | None = None,
+    pool: int = POOL,
     world_size: int = 1,
 ) -> Batches:
     """Shuffled batches of windows of similar length; a pure function of its arguments.
@@ -37,6 +35,7 @@ def training_batches(
         seed: The run's seed.
         epoch: The epoch, from 0.
         tokens: Most padded positions in a batch (or one window), in place of `batch_size`.
+        pool: Batches among which windows are sorted by length; 1: batches are random.
         world_size: Number of processes; the number of batches is a multiple of it.
 
     Returns:
@@ -49,15 +48,15 @@ def training_batches(
     order = rng.permutation(len(length))
     batches: Batches = []
     if tokens is None:
-        pool_size = batch_size * _BATCHES_PER_POOL
-        for first in range(0, len(order), pool_size):
-            pool = order[first : first + pool_size]
-            pool = pool[np.argsort(length[pool], kind="stable")]
-            batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        size = batch_size * pool
+        for first in range(0, len(order), size):
+            alike = order[first : first + size]
+            alike = alike[np.argsort(length[alike], kind="stable")]
+            batches += [alike[i : i + batch_size] for i in range(0, len(alike), batch_size)]
     else:
-        number = np.cumsum(length[order]) // (tokens * _BUDGETS_PER_POOL)
-        for pool in np.split(order, np.flatnonzero(np.diff(number)) + 1):
-            batches += _within_budget(pool, length, tokens)
+        number = np.cumsum(length[order]) // (tokens * pool)
+        for alike in np.split(order, np.flatnonzero(np.diff(number)) + 1):
+            batches += _within_budget(alike, length, tokens)
     if world_size > 1:
         batches = sorted(_divisible(batches, world_size), key=lambda b: int(length[b].max()))
     steps = rng.permutation(len(batches) // world_size)

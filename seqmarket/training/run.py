@@ -66,6 +66,14 @@ def run(
     overrides = [_without_credentials(item) for item in overrides]
     plain = yaml.safe_load(resolved_yaml)
     threads = set_threads(config.training.threads)
+    if is_deep(config.model):
+        log.info(
+            "training on %s with %d thread%s, %s (training.threads, trainer.precision)",
+            config.trainer.accelerator,
+            threads,
+            "s" if threads > 1 else "",
+            config.trainer.precision,
+        )
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
         # The first process of a distributed run speaks for all.
         logging.getLogger("seqmarket").setLevel(logging.WARNING)

@@ -27,6 +27,16 @@ def test_training_batches_hold_every_window_once_and_little_padding() -> None:
     assert real_share(LENGTHS, batches) > 0.75
 
 
+def test_a_pool_of_one_batch_makes_random_batches() -> None:
+    at_random = training_batches(LENGTHS, 32, seed=1, epoch=0, pool=1)
+    covers_once(at_random, len(LENGTHS))
+    shares = [
+        real_share(LENGTHS, training_batches(LENGTHS, 32, seed=1, epoch=0, pool=pool))
+        for pool in (4, 16)
+    ]
+    assert real_share(LENGTHS, at_random) < shares[0] < shares[1]
+
+
 def keeps_to_the_budget(length: NDArray[np.int64], batches: Batches, tokens: int) -> None:
     assert all(length[b].max() * len(b) <= tokens for b in batches)
 
