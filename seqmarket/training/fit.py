@@ -80,7 +80,11 @@ class Fitted:
     alone: JourneyModel | None = None
 
 
-def growing_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:
+Average = Callable[[list[Tensor], list[Tensor], Tensor | int], None]
+"""Moves averaged parameters towards the current ones, given the number of earlier averages."""
+
+
+def growing_average(decay: float) -> Average:
     """An exponential moving average that forgets the first, untrained weights quickly.
 
     Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992), for
@@ -88,9 +92,11 @@ def growing_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Te
     are averaged over fewer steps.
     """
 
-    def average(averaged: Tensor, current: Tensor, n_averaged: int | Tensor) -> Tensor:
-        n = float(n_averaged)
-        return torch.lerp(current, averaged, min(decay, (1 + n) / (10 + n)))
+    def average(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor | int) -> None:
+        n = torch.as_tensor(n_averaged, dtype=torch.float32, device=averaged[0].device)
+        # Kept as a tensor: to read it would wait for the device.
+        weight = 1.0 - torch.clamp((1.0 + n) / (10.0 + n), max=decay)
+        torch._foreach_lerp_(averaged, current, [weight] * len(averaged))
 
     return average
 
@@ -222,7 +228,7 @@ def fit(
     ]
     if config.training.ema_decay is not None:
         average = growing_average(config.training.ema_decay)
-        callbacks.insert(0, WeightAveraging(use_buffers=False, avg_fn=average))
+        callbacks.insert(0, WeightAveraging(use_buffers=False, multi_avg_fn=average))
     if bar:
         callbacks.append(RichProgressBar(leave=False))
     try:

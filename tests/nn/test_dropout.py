@@ -29,3 +29,13 @@ def test_changes_nothing_in_evaluation_or_at_zero() -> None:
     x = torch.randn(2, 3, 4)
     assert torch.equal(ChannelDropout(0.5).eval()(x), x)
     assert torch.equal(ChannelDropout(0.0).train()(x), x)
+
+
+def test_adding_what_is_dropped_is_one_with_dropping_and_adding() -> None:
+    x, y = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+    drop = ChannelDropout(0.5)
+    torch.manual_seed(1)
+    found = drop.add(x, y)
+    torch.manual_seed(1)
+    torch.testing.assert_close(found, x + drop(y))
+    assert torch.equal(drop.eval().add(x, y), x + y)
