@@ -1,4 +1,4 @@
-"""Post-hoc calibration of probabilities, fitted on validation rows, and reliability curves."""
+"""Calibration of probabilities and amounts on validation rows, and reliability curves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import PoissonRegressor
 
 from seqmarket.metrics.classification import CALIBRATION_BINS, equal_mass_bounds
 from seqmarket.schema import TaskKind
@@ -141,9 +142,52 @@ class IsotonicScaling:
         return {"method": self.method, "before": list(self.before), "after": list(self.after)}
 
 
-Calibration = PlattScaling | TemperatureScaling | IsotonicScaling
-CALIBRATED: frozenset[TaskKind] = frozenset({"binary", "categorical"})
-"""The kinds of tasks whose predictions are probabilities."""
+@dataclass(frozen=True)
+class AmountScaling:
+    """``exp(a * log(mean) + b)`` with a > 0 for expected amounts; medians stay as they are.
+
+    Fitted as a Poisson regression, whatever the distribution of the amounts: of all logarithmic
+    regressions, it is the one whose fitted amounts have the total of the observed ones (Gourieroux,
+    Monfort and Trognon, "Pseudo maximum likelihood methods: applications to Poisson models", 1984).
+    """
+
+    a: float = 1.0
+    b: float = 0.0
+    method: ClassVar[str] = "amount"
+
+    @classmethod
+    def fit(cls, amounts: NDArray[Any], label: NDArray[Any]) -> AmountScaling:
+        """Fits to (N, 2) means and medians, and (N,) amounts; all of them 0: the identity.
+
+        Where all means are the same, or the best slope is not positive, only `b` is fitted.
+        """
+        mean, total = amounts[:, 0], float(np.sum(label))
+        if total <= 0 or mean.sum() <= 0:
+            return cls()
+        z = _log(mean)
+        if np.ptp(z) > 0:
+            scale = total / len(mean)
+            fitted = PoissonRegressor(alpha=0.0, max_iter=1000, tol=1e-8).fit(
+                z[:, None], label / scale
+            )
+            if fitted.coef_[0] > 0:
+                return cls(float(fitted.coef_[0]), float(fitted.intercept_ + np.log(scale)))
+        return cls(1.0, float(np.log(total / mean.sum())))
+
+    def apply(self, amounts: NDArray[Any]) -> NDArray[np.float64]:
+        """Calibrates (N, 2) means and medians."""
+        mean = np.exp(self.a * _log(amounts[:, 0]) + self.b)
+        return np.stack([np.where(amounts[:, 0] > 0, mean, 0.0), amounts[:, 1]], axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {"method": self.method, **asdict(self)}
+
+
+Calibration = PlattScaling | TemperatureScaling | IsotonicScaling | AmountScaling
+
+CALIBRATED: frozenset[TaskKind] = frozenset({"binary", "categorical", "amount"})
+"""The kinds of tasks whose predictions are calibrated: all but durations."""
 
 
 def fit_calibration(
@@ -152,11 +196,13 @@ def fit_calibration(
     label: NDArray[Any],
     method: Literal["platt", "isotonic"] = "platt",
 ) -> Calibration:
-    """Platt or isotonic scaling for a binary task, temperature scaling for a categorical one."""
+    """Platt or isotonic scaling for a binary task; temperature and amount scaling for others."""
     if kind == "binary" and method == "isotonic":
         return IsotonicScaling.fit(probability, label)
     if kind == "binary":
         return PlattScaling.fit(probability, label)
+    if kind == "amount":
+        return AmountScaling.fit(probability, label)
     return TemperatureScaling.fit(probability, label)
 
 
@@ -168,7 +214,8 @@ def calibration_from_dict(plain: Mapping[str, Any]) -> Calibration:
     """
     if plain["method"] == IsotonicScaling.method:
         return IsotonicScaling(tuple(plain["before"]), tuple(plain["after"]))
-    classes: dict[str, type[PlattScaling] | type[TemperatureScaling]] = {
+    classes: dict[str, type[PlattScaling | TemperatureScaling | AmountScaling]] = {
+        AmountScaling.method: AmountScaling,
         PlattScaling.method: PlattScaling,
         TemperatureScaling.method: TemperatureScaling,
     }

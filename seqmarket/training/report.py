@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,10 @@ from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.sealed import write_sealed
 from seqmarket.data.splits import to_datetime
 from seqmarket.data.store import SequenceStore
-from seqmarket.metrics.classification import binary_metrics
-from seqmarket.metrics.ranking import categorical_metrics
-from seqmarket.schema import MICROSECONDS_PER_DAY
+from seqmarket.schema import MICROSECONDS_PER_DAY, LabelTable, TaskKind
 from seqmarket.training import plots
 from seqmarket.training.config import RunConfig
-from seqmarket.training.evaluation import prediction_table
+from seqmarket.training.evaluation import SCORES, prediction_table
 from seqmarket.training.fit import Fitted
 from seqmarket.training.model_card import (
     CalibrationFacts,
@@ -36,8 +34,6 @@ from seqmarket.training.summary import to_markdown, to_rows
 from seqmarket.training.tasks import Task
 from seqmarket.training.tracking.environment import environment_tags
 from seqmarket.training.tracking.tracked_run import TrackedRun
-
-Measure = Callable[[NDArray[np.int64], NDArray[np.float64]], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -229,6 +225,14 @@ def _card_facts(facts: RunFacts) -> CardFacts:
     )
 
 
+IMPROVED: Mapping[TaskKind, str] = {
+    "binary": "calibration_error",
+    "categorical": "log_loss",
+    "amount": "total_error",
+}
+"""The metric by which a calibration is judged."""
+
+
 def _calibration_facts(facts: RunFacts) -> dict[str, CalibrationFacts]:
     """Each task's calibration before and after, on the test rows."""
     if not isinstance(facts.predictor, CalibratedPredictor):
@@ -237,15 +241,19 @@ def _calibration_facts(facts: RunFacts) -> dict[str, CalibrationFacts]:
     found = {}
     for name, calibration in facts.predictor.calibrations.items():
         table = facts.tables[name]
-        measure: Measure = binary_metrics if table.kind == "binary" else categorical_metrics
-        metric = "calibration_error" if table.kind == "binary" else "log_loss"
+        metric = IMPROVED[table.kind]
         found[name] = CalibrationFacts(
             method=calibration.method,
             metric=metric,
-            before=measure(table.label, raw[name])[metric],
-            after=measure(table.label, facts.predictions[facts.own][name])[metric],
+            before=_measure(table, raw[name], metric),
+            after=_measure(table, facts.predictions[facts.own][name], metric),
         )
     return found
+
+
+def _measure(table: LabelTable, predicted: NDArray[np.float64], metric: str) -> float:
+    scores = SCORES[table.kind](table.label, predicted)
+    return float(scores.evaluate()[scores.metrics.index(metric)])
 
 
 def _n_parameters(fitted: Fitted) -> int:

@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from seqmarket.metrics.calibration import (
+    AmountScaling,
     PlattScaling,
     TemperatureScaling,
     calibration_from_dict,
@@ -136,3 +137,41 @@ def test_reliability_agrees_with_the_calibration_error() -> None:
     curve = reliability(label, probability)
     error = (curve.n_rows * np.abs(curve.predicted - curve.observed)).sum() / len(label)
     assert binary_metrics(label, probability)["calibration_error"] == pytest.approx(error, abs=2e-3)
+
+
+def amounts_off_by(a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """Means that are right only after the power law, with their medians, and amounts drawn."""
+    rng = np.random.default_rng(0)
+    mean = np.exp(rng.normal(3.0, 1.0, 20_000))
+    happens = rng.random(20_000) < 0.7
+    label = np.where(happens, rng.gamma(2.0, np.exp(b) * mean**a / 2.0 / 0.7), 0.0)
+    return np.stack([mean, 0.8 * mean], axis=1), label
+
+
+def test_amounts_are_scaled_back_by_a_power_law() -> None:
+    amounts, label = amounts_off_by(0.8, 0.5)
+    fitted = AmountScaling.fit(amounts, label)
+    assert (fitted.a, fitted.b) == pytest.approx((0.8, 0.5), abs=0.08)
+    scaled = fitted.apply(amounts)
+    assert scaled[:, 0].sum() == pytest.approx(label.sum(), rel=1e-3)
+    np.testing.assert_array_equal(scaled[:, 1], amounts[:, 1])
+    assert calibration_from_dict(fitted.to_dict()) == fitted
+
+
+def test_amounts_that_order_the_rows_wrongly_keep_their_order() -> None:
+    amounts, label = amounts_off_by(1.0, 0.0)
+    fitted = AmountScaling.fit(
+        amounts, label[np.argsort(-label)][np.argsort(np.argsort(amounts[:, 0]))]
+    )
+    assert fitted.a == 1.0
+    assert fitted.apply(amounts)[:, 0].sum() == pytest.approx(label.sum())
+
+
+def test_amounts_of_nothing_stay_as_they_are() -> None:
+    amounts = np.array([[0.0, 0.0], [2.0, 1.0]])
+    assert AmountScaling.fit(amounts, np.zeros(2)) == AmountScaling()
+    assert AmountScaling.fit(np.zeros((2, 2)), np.ones(2)) == AmountScaling()
+    np.testing.assert_array_equal(AmountScaling(2.0, 0.0).apply(amounts), [[0, 0], [4, 1]])
+    constant = np.full((4, 2), 3.0)
+    label = np.array([0.0, 2.0, 0.0, 2.0])
+    np.testing.assert_allclose(AmountScaling.fit(constant, label).apply(constant)[:, 0], 1.0)
