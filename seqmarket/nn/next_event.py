@@ -101,12 +101,13 @@ class NextEventHead(nn.Module):
         if self.training and self.label_smoothing > 0:
             log_class = torch.lerp(log_class, log_classes.mean(dim=1), self.label_smoothing)
         log_known = self.class_weight * log_class + self.time_weight * log_time
-        if bool(known.all()):
-            return -log_known
-        nothing = torch.zeros_like(log_known)
-        silent = (~known).nonzero().squeeze(1)
-        nothing[silent] = self.time_weight * self.log_survival(raw[silent], y[silent])
-        return -torch.where(known, log_known, nothing)
+        if raw.is_cpu:  # few are silent; to count them, another device would have to be waited for
+            nothing = torch.zeros_like(log_known)
+            silent = (~known).nonzero().squeeze(1)
+            nothing[silent] = self.log_survival(raw[silent], y[silent])
+        else:
+            nothing = self.log_survival(raw, y)
+        return -torch.where(known, log_known, self.time_weight * nothing)
 
     def answer(self, raw: Tensor, task: str) -> Tensor:
         """The class logits, or quantiles of the days until the next event."""

@@ -144,7 +144,9 @@ class DataConfig(Settings):
 
 
 def _adamw() -> ComponentConfig:
-    return ComponentConfig(target="torch.optim.AdamW", options={"lr": 1.5e-3, "weight_decay": 0.01})
+    return ComponentConfig(
+        target="torch.optim.AdamW", options={"lr": 1.5e-3, "weight_decay": 0.01, "fused": True}
+    )
 
 
 class TrainingConfig(LoaderSettings):

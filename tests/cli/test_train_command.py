@@ -51,8 +51,8 @@ MISTAKES = [
     (["ckpt_path=nothing.ckpt"], "there is no such checkpoint"),
     (["model.d_model=-8"], "model.d_model: expected greater than or equal to 1, got -8"),
     (
-        ["model=transformer", "model.d_model=60"],
-        "d_model must be a multiple of 2 * n_heads; got 60 and 4",
+        ["model=transformer", "model.d_model=62"],
+        "d_model must be a multiple of n_heads; got 62 and 4",
     ),
     (["baselines.markov.order=-1"], "baselines.markov.order: expected greater than or equal to 0"),
     (["training.optimizer.lr=-1"], "Invalid learning rate: -1"),
@@ -287,7 +287,7 @@ def test_a_missing_log_is_noticed_before_the_heaviest_libraries(tmp_path: Path) 
 
 
 def test_a_wrong_hyperparameter_is_noticed_before_lightning_and_mlflow(tmp_path: Path) -> None:
-    said = in_a_process(["data=synthetic", "model=transformer", "model.d_model=60"], tmp_path)
+    said = in_a_process(["data=synthetic", "model=transformer", "model.d_model=62"], tmp_path)
     assert "CODE 2" in said
     assert not any(name in said for name in ("pytorch_lightning", "mlflow", "lightgbm"))
 
