@@ -93,11 +93,14 @@ class SplitSettings(Settings):
         kind: `time`: three consecutive periods, every customer in each. `time_and_customer`: the
             same, and each customer takes part in one of them only, by a stable hash. `cohort`:
             customers by the moment of their first event, each with the whole observed time.
+            `customer`: the same by a stable hash, and asked after the warm-up only; with a
+            `train_end`, training and validation end there, and the test asks everybody after it.
         train_end: End of the training period, exclusive; null: by `train_fraction`.
         validation_end: End of the validation period; null: by `validation_fraction`.
         test_end: End of the test period; null: the end of the observation.
-        train_fraction: Share of the observed time (`cohort`: of the customers) for training. In an
-            observation of ten days or more, a boundary by share lies at the midnight (UTC) before.
+        train_fraction: Share of the observed time (`cohort` and `customer`: of the customers) for
+            training. In an observation of ten days or more, a boundary by share lies at the
+            midnight (UTC) before.
         validation_fraction: The share for validation; the rest is the test.
         warm_up: No baseline is trained at a cutoff in this first stretch of the log (at most half
             of the training period), where windows into the past are not yet filled; in ten days
@@ -105,7 +108,7 @@ class SplitSettings(Settings):
         cutoff_every: Distance of the calendar cutoffs at which predictions are evaluated.
     """
 
-    kind: Literal["time", "time_and_customer", "cohort"] = "time"
+    kind: Literal["time", "time_and_customer", "cohort", "customer"] = "time"
     train_end: Moment | None = None
     validation_end: Moment | None = None
     test_end: Moment | None = None

@@ -65,16 +65,19 @@ class Split:
         customer_fold: (C,) int8 index into `FOLDS`, or None where every customer is in each fold.
         warm_up: Length, in microseconds, of the training period's first stretch without cutoffs.
         cutoff_every: Distance of the calendar cutoffs, in microseconds.
+        everybody_tested: Whether the groups of customers are those of training and validation only,
+            and the test asks all of them, later.
     """
 
     periods: Mapping[Fold, Period]
     customer_fold: NDArray[np.int8] | None
     warm_up: int
     cutoff_every: int
+    everybody_tested: bool = False
 
     def customers(self, fold: Fold, n_customers: int) -> NDArray[np.bool_]:
         """(C,) which customers take part in a fold."""
-        if self.customer_fold is None:
+        if self.customer_fold is None or (self.everybody_tested and fold == "test"):
             return np.ones(n_customers, dtype=np.bool_)
         return np.asarray(self.customer_fold == FOLDS.index(fold))
 
@@ -91,13 +94,15 @@ class Split:
             "periods": {fold: [p.start, p.end] for fold, p in self.periods.items()},
             "warm_up": self.warm_up,
             "cutoff_every": self.cutoff_every,
+            **({"everybody_tested": True} if self.everybody_tested else {}),
         }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], customer_fold: NDArray[np.int8] | None) -> Split:
         """The inverse of `to_dict`."""
         periods = {fold: Period(*plain["periods"][fold]) for fold in FOLDS}
-        return cls(periods, customer_fold, plain["warm_up"], plain["cutoff_every"])
+        everybody = plain.get("everybody_tested", False)
+        return cls(periods, customer_fold, plain["warm_up"], plain["cutoff_every"], everybody)
 
 
 def make_split(
@@ -124,11 +129,30 @@ def make_split(
         start = _midnight_before(start)
         periods: dict[Fold, Period] = dict.fromkeys(FOLDS, Period(start, end))
         groups: NDArray[np.int8] | None = _cohorts(customers(), settings)
+    elif settings.kind == "customer":
+        return _by_customer(start, end, settings, customers())
     else:
         periods = _consecutive_periods(start, end, settings)
         by_hash = settings.kind == "time_and_customer"
         groups = _hashed_groups(customers(), settings) if by_hash else None
     return Split(periods, groups, _warm_up(periods["train"], settings), every)
+
+
+def _by_customer(first: int, end: int, settings: SplitSettings, customers: pl.DataFrame) -> Split:
+    """Other customers at the same time; and where training has an end, everybody after it."""
+    boundaries = {} if settings.train_end is None else {"train_end": settings.train_end}
+    boundaries |= {} if settings.test_end is None else {"test_end": settings.test_end}
+    moments = {name: to_microseconds(moment) for name, moment in boundaries.items()}
+    _check_order(moments, first, end)
+    test_end = moments.get("test_end", end)
+    train = Period(_midnight_before(first), moments.get("train_end", test_end))
+    warm_up = _warm_up(train, settings)
+    asked = Period(train.start + warm_up, train.end)
+    later = train.end < test_end
+    test = Period(train.end, test_end) if later else asked
+    periods: dict[Fold, Period] = {"train": train, "validation": asked, "test": test}
+    every = settings.cutoff_every // timedelta(microseconds=1)
+    return Split(periods, _hashed_groups(customers, settings), warm_up, every, later)
 
 
 def _warm_up(train: Period, settings: SplitSettings) -> int:
@@ -170,6 +194,17 @@ def _consecutive_periods(start: int, end: int, settings: SplitSettings) -> dict[
         "validation_end": boundary(settings.validation_end, until_validation),
         "test_end": end if settings.test_end is None else to_microseconds(settings.test_end),
     }
+    _check_order(boundaries, start, end)
+    train_end, validation_end, test_end = boundaries.values()
+    return {
+        "train": Period(start, train_end),
+        "validation": Period(train_end, validation_end),
+        "test": Period(validation_end, test_end),
+    }
+
+
+def _check_order(boundaries: Mapping[str, int], start: int, end: int) -> None:
+    """Refuses boundaries outside the observation, or one that does not lie after the one before."""
     previous = start
     for name, value in boundaries.items():
         if not previous < value <= end:
@@ -182,12 +217,6 @@ def _consecutive_periods(start: int, end: int, settings: SplitSettings) -> dict[
                 "a day each",
             )
         previous = value
-    train_end, validation_end, test_end = boundaries.values()
-    return {
-        "train": Period(start, train_end),
-        "validation": Period(train_end, validation_end),
-        "test": Period(validation_end, test_end),
-    }
 
 
 def _by_share(position: NDArray[np.float64], settings: SplitSettings) -> NDArray[np.int8]:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from seqmarket.data.datamodule import JourneyDataModule
-from seqmarket.data.splits import FOLDS
+from seqmarket.data.dense import HazardObjective
+from seqmarket.data.splits import FOLDS, Fold
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError, did_you_mean
 from seqmarket.schema import MICROSECONDS_PER_DAY, NextRule, WindowRule
+from seqmarket.training.config import RunConfig
+from seqmarket.training.models import is_deep, needs_labels
+from seqmarket.training.objectives import make_objectives
+from seqmarket.training.tasks import Task
 
 log = logging.getLogger(__name__)
 
 
-def check_rows(data: JourneyDataModule) -> None:
+def check_rows(
+    data: JourneyDataModule, without: Mapping[Fold, frozenset[str]] | None = None
+) -> None:
     """Says how many rows each fold has; a task without any cannot be trained or judged.
+
+    Args:
+        data: The rows.
+        without: Tasks that need none in a fold; see `tasks_without_rows`.
 
     Raises:
         SeqmarketError: A task has no rows, or the log lacks what it asks about.
@@ -26,21 +38,63 @@ def check_rows(data: JourneyDataModule) -> None:
         elif rule.of != "time":
             check_classes(rule, store)
     for fold in FOLDS:
-        for name, table in data.tables(fold).items():
+        tables, spared = data.tables(fold), (without or {}).get(fold, frozenset())
+        if spared and fold == "validation" and not any(len(table) for table in tables.values()):
+            spared = frozenset()  # something has to choose the epoch
+        for name, table in tables.items():
             log.info("%-10s %-14s %7s rows", fold, name, f"{len(table):,}")
-            if len(table) == 0:
-                period, rule = store.split.periods[fold], data.rules[name]
-                what = f"the task {name} has no rows in the {fold} period ({period})"
-                if isinstance(rule, WindowRule) and rule.window >= period.end - period.start:
-                    days = rule.window / MICROSECONDS_PER_DAY
-                    what += f": it is not longer than the task's window of {days:g} days"
-                raise SeqmarketError(
-                    what,
-                    where="data.split, task",
-                    fix="lengthen that period (data.split.train_fraction=0.5 "
-                    "data.split.validation_fraction=0.25), shorten the task's window or horizon, "
-                    f"or leave the task out (~task.{name})",
-                )
+            if len(table) > 0:
+                continue
+            if name in spared:
+                log.warning("%s: %s", name, _WITHOUT[fold])
+            else:
+                raise _no_rows(data, fold, name)
+
+
+_WITHOUT = {
+    "train": "no whole window fits into the training period; what is known of windows that it "
+    "cuts off is learnt, and baselines that need whole ones do not answer",
+    "validation": "no whole window fits into the validation period; the epoch is chosen by the "
+    "other tasks, and the probabilities are not calibrated",
+}
+
+
+def tasks_without_rows(config: RunConfig, tasks: Mapping[str, Task]) -> dict[Fold, frozenset[str]]:
+    """Tasks that can be asked although no window of theirs fits into training or validation.
+
+    Only where probabilities are not calibrated (`training.calibration=none`). A hazard learns from
+    windows that the end of the training period cuts off, and some baselines need no labels.
+    """
+    if config.training.calibration != "none":
+        return {}
+    if is_deep(config.model):
+        learnt = {
+            task.name
+            for objective in make_objectives(tasks, config.training).values()
+            if isinstance(objective.points, HazardObjective)
+            for task in objective.tasks
+        }
+        return {"train": frozenset(learnt), "validation": frozenset(learnt)}
+    return {
+        "train": frozenset() if needs_labels(config.model) else frozenset(tasks),
+        "validation": frozenset(tasks),
+    }
+
+
+def _no_rows(data: JourneyDataModule, fold: Fold, task: str) -> SeqmarketError:
+    period, rule = data.store.split.periods[fold], data.rules[task]
+    what = f"the task {task} has no rows in the {fold} period ({period})"
+    if isinstance(rule, WindowRule) and rule.window >= period.end - period.start:
+        days = rule.window / MICROSECONDS_PER_DAY
+        what += f": it is not longer than the task's window of {days:g} days"
+    return SeqmarketError(
+        what,
+        where="data.split, task",
+        fix="lengthen that period (data.split.train_fraction=0.5 "
+        "data.split.validation_fraction=0.25), shorten the task's window or horizon, "
+        f"or leave the task out (~task.{task}); docs/tasks.md says when a window may be longer "
+        "than the period",
+    )
 
 
 def check_classes(rule: NextRule, store: SequenceStore) -> None:

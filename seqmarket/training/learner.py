@@ -152,6 +152,8 @@ class JourneyLearner(LightningModule):
         total = torch.zeros((), device=self.device)
         for name, task in self.tasks.items():
             summed = self.trainer.strategy.reduce(self._loss_sums[name], reduce_op="sum")
+            if summed[1] == 0:  # a window longer than the validation period
+                continue
             loss = summed[0] / summed[1]
             total = total + task.weight * loss
             self.log(f"validation/{name}/loss", loss, sync_dist=True)

@@ -103,10 +103,14 @@ class BaselinePredictor:
     Args:
         baseline: The fitted baseline.
         events: Where the journeys are.
+        without: Tasks of its kinds that it could not be fitted for.
     """
 
-    def __init__(self, baseline: Baseline, events: EventArrays) -> None:
+    def __init__(
+        self, baseline: Baseline, events: EventArrays, without: frozenset[str] = frozenset()
+    ) -> None:
         self.baseline = baseline
+        self.without = without
         self._events = events
 
     def predict(self, tables: Tables) -> Predictions:
@@ -114,7 +118,7 @@ class BaselinePredictor:
         return {
             name: self.baseline.predict(self._events, table)
             for name, table in tables.items()
-            if table.kind in self.baseline.kinds
+            if table.kind in self.baseline.kinds and name not in self.without
         }
 
 

@@ -19,7 +19,7 @@ from seqmarket.data.loader_settings import LoaderSettings
 from seqmarket.data.store import SequenceStore
 from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.training.askable import check_rows
+from seqmarket.training.askable import check_rows, tasks_without_rows
 from seqmarket.training.checkpoint import check_resumable, provenance, save_trained
 from seqmarket.training.config import RunConfig
 from seqmarket.training.data import open_data
@@ -82,7 +82,7 @@ def run(
     store = open_data(config)
     tasks = make_tasks(config.task)
     data = make_datamodule(config, store, tasks)
-    check_rows(data)
+    check_rows(data, tasks_without_rows(config, tasks))
     if start.checkpoint is not None:
         check_resumable(start.checkpoint, plain, store)
     remember(start, plain)

@@ -182,7 +182,7 @@ def _predictors(
     def of(events: EventArrays) -> CalibratedPredictor:
         predictor: Predictor
         if fitted is not None:
-            predictor = BaselinePredictor(fitted.baseline, events)
+            predictor = BaselinePredictor(fitted.baseline, events, fitted.without)
         else:
             assert model is not None
             predictor = DeepPredictor(model, trained.tasks, events, trained.spec, tokens=tokens)

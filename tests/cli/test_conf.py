@@ -35,6 +35,8 @@ def parse(*overrides: str) -> RunConfig:
     needed = {
         "data=files": "data.path=log.parquet",
         "experiment=bpic12": "data.path=log.parquet",
+        "experiment=cdnow": "data.path=log.parquet",
+        "experiment=cdnow_customers": "data.path=log.parquet",
         "task=custom": "task.custom.occurrence.channel=[app]",
     }
     return load_config([*overrides, *(needed[item] for item in overrides if item in needed)])

@@ -198,3 +198,53 @@ def test_the_round_trip_through_plain_containers() -> None:
     again = Split.from_dict(split.to_dict(), split.customer_fold)
     assert again.periods == split.periods
     assert again.cutoff_every == split.cutoff_every
+
+
+def by_customer(**settings: object) -> Split:
+    parsed = SplitSettings.model_validate({"kind": "customer", "warm_up": "30d", **settings})
+    return split_of(odd_customers(), END, parsed)
+
+
+def test_other_customers_at_the_same_time() -> None:
+    split = by_customer()
+    train, validation, test = split.periods.values()
+    assert to_datetime(train.start) == START
+    assert to_datetime(train.end) == END
+    assert validation == test
+    assert to_datetime(test.start) == START + timedelta(days=30)
+    assert to_datetime(test.end) == END
+    for fold in FOLDS:
+        cutoffs = split.cutoffs(fold, timedelta(days=7))
+        assert to_datetime(cutoffs[0]) == START + timedelta(days=30)
+    taking_part = np.stack([split.customers(fold, 300) for fold in FOLDS])
+    assert (taking_part.sum(axis=0) == 1).all()
+    as_by_hash = split_of(customers(), END, SplitSettings(kind="time_and_customer"))
+    assert folds_of(split) == folds_of(as_by_hash)
+
+
+def everybody_is_tested_after_training(split: Split) -> None:
+    periods = split.periods
+    assert to_datetime(periods["train"].end) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert periods["validation"].end == periods["train"].end == periods["test"].start
+    assert to_datetime(periods["test"].end) == datetime(2026, 4, 1, tzinfo=UTC)
+    train, validation, test = (split.customers(fold, 300) for fold in FOLDS)
+    assert not (train & validation).any()
+    assert test.all()
+    assert not (train | validation).all()
+
+
+def test_everybody_after_the_end_of_training() -> None:
+    split = by_customer(train_end="2026-03-01", test_end="2026-04-01")
+    everybody_is_tested_after_training(split)
+    everybody_is_tested_after_training(Split.from_dict(split.to_dict(), split.customer_fold))
+    with pytest.raises(AssertionError):
+        everybody_is_tested_after_training(replace(split, everybody_tested=False))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"train_end": "2025-12-01"}, {"train_end": "2026-03-01", "test_end": "2026-02-01"}],
+)
+def test_impossible_ends_of_training_are_refused_by_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(SeqmarketError, match=r"data\.split\."):
+        by_customer(**wrong)

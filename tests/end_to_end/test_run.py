@@ -258,3 +258,31 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     assert done.stdout.count("best of its column") == 1
     assert "recommended to use" not in done.stderr
     assert len(list(tmp_path.rglob("model.ckpt"))) == 2  # the run's, and its copy in the record
+
+
+LONG_WINDOW = [
+    "task=purchase",
+    "task.purchase.horizon=150d",
+    "+task.custom.soon={purchase: true, window: 7d}",
+    "data.split.kind=customer",
+    "data.split.train_fraction=0.7",
+    "data.split.train_end=2024-03-15",
+    "data.split.warm_up=14d",
+    "+model@baselines.bg_nbd=bg_nbd",
+]
+
+
+def test_a_window_that_is_longer_than_the_training_period(runner: Runner, tmp_path: Path) -> None:
+    metrics = runner("long", *LONG_WINDOW, "training.calibration=none")
+    assert 0 < metrics["test/purchase/auroc"] < 1
+    record = RunRecord(tmp_path / "long" / "tracking")
+    assert "validation/soon/loss" in record.history()
+    assert "validation/purchase/loss" not in record.history()
+    answered = pl.read_parquet(tmp_path / "long" / "predictions.parquet")
+    models = answered.filter(pl.col("task") == "purchase")["model"].unique().to_list()
+    assert sorted(models) == ["bg_nbd", "gru"]
+
+
+def test_a_long_window_is_refused_where_probabilities_are_calibrated(runner: Runner) -> None:
+    with pytest.raises(SeqmarketError, match="no rows in the train period"):
+        runner("long", *LONG_WINDOW)

@@ -199,6 +199,7 @@ def test_every_promised_baseline_is_found() -> None:
         "usual_gap",
         "rfm_logistic",
         "gbdt",
+        "bg_nbd",
     }
 
 

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seqmarket.cli.compose import load_config
 from seqmarket.data.datamodule import JourneyDataModule
+from seqmarket.data.splits import Period
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import CategoricalFeature
-from seqmarket.training.askable import check_rows
+from seqmarket.schema import MICROSECONDS_PER_DAY, CategoricalFeature
+from seqmarket.training.askable import check_rows, tasks_without_rows
 from seqmarket.training.config import TrainingConfig
 from seqmarket.training.objectives import make_objectives
 from seqmarket.training.task_settings import TasksConfig
 from seqmarket.training.tasks import make_tasks
 
 
-def check(store: SequenceStore, tasks: Mapping[str, Any]) -> None:
+def check(store: SequenceStore, tasks: Mapping[str, Any], without: Any = None) -> None:
     made = make_tasks(TasksConfig.model_validate(tasks))
     objectives = make_objectives(made, TrainingConfig())
     data = JourneyDataModule(
@@ -32,12 +34,12 @@ def check(store: SequenceStore, tasks: Mapping[str, Any]) -> None:
         eval_tokens=400,
         seed=1,
     )
-    check_rows(data)
+    check_rows(data, without)
 
 
-def refused(store: SequenceStore, tasks: Mapping[str, Any]) -> SeqmarketError:
+def refused(store: SequenceStore, tasks: Mapping[str, Any], without: Any = None) -> SeqmarketError:
     with pytest.raises(SeqmarketError) as caught:
-        check(store, tasks)
+        check(store, tasks, without)
     return caught.value
 
 
@@ -162,3 +164,44 @@ def test_no_message_names_a_customer(store: SequenceStore, change: Change) -> No
     every = {name: {} for name in ("next_channel", "purchase", "churn", "value")}
     text = str(refused(change(store), every))
     assert not any(name in text for name in store.customer_ids())
+
+
+LONG = {"purchase": {"horizon": "200d"}, "custom": {"soon": {"purchase": True, "window": "7d"}}}
+
+
+def without_rows(model: str, calibration: str, tasks: Mapping[str, Any]) -> dict[Any, Any]:
+    overrides = ["data=synthetic", f"model={model}", f"training.calibration={calibration}"]
+    config = load_config(overrides)
+    return tasks_without_rows(config, make_tasks(TasksConfig.model_validate(tasks)))
+
+
+def test_a_hazard_may_look_further_than_the_periods_are_long(
+    store: SequenceStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    test_end = store.split.periods["test"].end + 200 * MICROSECONDS_PER_DAY
+    periods = {**store.split.periods, "test": Period(store.split.periods["test"].start, test_end)}
+    longer = replace(store, split=replace(store.split, periods=periods))
+    check(longer, LONG, without_rows("gru", "none", LONG))
+    assert "purchase: no whole window fits into the training period" in caplog.text
+    assert "the epoch is chosen by the other tasks" in caplog.text
+    assert "in the train period" in refused(longer, LONG, without_rows("gru", "platt", LONG)).what
+    # Something has to choose the epoch, and the test has to be whole.
+    alone = {"purchase": LONG["purchase"]}
+    spared = without_rows("gru", "none", alone)
+    assert "in the validation period" in refused(longer, alone, spared).what
+    assert "in the test period" in refused(store, LONG, without_rows("gru", "none", LONG)).what
+
+
+@pytest.mark.parametrize(
+    ("model", "tasks", "spared"),
+    [
+        ("gru", {"purchase": {}, "value": {}, "next_channel": {}}, {"purchase"}),
+        ("bg_nbd", {"purchase": {}, "value": {}}, {"purchase", "value"}),
+        ("majority", {"purchase": {}, "value": {}}, set()),
+    ],
+)
+def test_who_can_do_without_training_rows(
+    model: str, tasks: dict[str, Any], spared: set[str]
+) -> None:
+    assert without_rows(model, "none", tasks)["train"] == spared
+    assert without_rows(model, "platt", tasks) == {}
