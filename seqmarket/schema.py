@@ -36,12 +36,18 @@ EVENT_COLUMNS = ("customer_id", "time", "channel", "event_type", "value", "cost"
 NEVER = np.iinfo(np.int64).max
 """The time of an event that does not happen within the observation."""
 
+END = "<end>"
+"""The class of a next event that never comes, where a task has such a class."""
+
 TaskKind = Literal["categorical", "binary", "amount", "duration"]
 """What is predicted: a class, whether something happens, a sum of values, or a number of days."""
 
 
 Outcome = Literal["happens", "absent", "value"]
 """What of a window is the label."""
+
+EndClass = Literal["none", "learnt", "scored"]
+"""Whether the end of a journey is a class of the next event."""
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The shares at which a duration is predicted."""
@@ -229,11 +235,17 @@ class NextRule:
         task: Name of the task.
         of: What is asked of that event: its channel, its type, or the days until it comes.
         not_scored: Classes that are learnt, but whose rows are left out of every evaluation.
+        end: Whether a journey's last event is followed by the class `END`, which comes after those
+            of the log; `learnt`: and is not scored.
+        min_events: Rows with fewer events of the customer, the newest one included, are learnt,
+            but left out of every evaluation.
     """
 
     task: str
     of: Literal["channel", "event_type", "time"]
     not_scored: tuple[str, ...] = ()
+    end: EndClass = "none"
+    min_events: int = 1
 
     @property
     def kind(self) -> TaskKind:
@@ -244,7 +256,13 @@ class NextRule:
         """The classes of a categorical task; none of one about the time."""
         if self.of == "time":
             return ()
-        return (spec.channel if self.of == "channel" else spec.event_type).categories
+        known = (spec.channel if self.of == "channel" else spec.event_type).categories
+        return known if self.end == "none" else (*known, END)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The classes without rows in an evaluation."""
+        return (*self.not_scored, END) if self.end == "learnt" else self.not_scored
 
     def ids(self, events: EventArrays) -> NDArray[np.int32]:
         """(E,) id of what is asked for, in each event; class ``i`` has ``i + SPECIAL_TOKENS``."""

@@ -51,7 +51,8 @@ class NextObjective:
     """The class of the next event and the days until it comes.
 
     `label` is the class, -1 where the training period ends first or did not show the class;
-    `amount` the days until the event, or until the end of the training period.
+    `amount` the days until the event, or until the end of the training period. After the end of
+    a journey, where that is a class, nothing comes until then.
 
     Attributes:
         rule: Whose classes are learnt; one of the time alone has none.
@@ -184,16 +185,16 @@ class _DenseNext:
     def __init__(self, near: Neighbours, split: Split, objective: NextObjective) -> None:
         period = split.periods["train"]
         self._low = np.asarray(near.events.time)
-        followed = next_in_fold(near, split, "train")
+        rule = objective.rule
+        followed = next_in_fold(near, split, "train", rule)
         taking_part = split.customers("train", near.events.n_customers)[near.customer]
         silent = taking_part & ~followed & (self._low < period.end)
-        rule = objective.rule
         label = np.zeros_like(near.customer) if rule.of == "time" else next_class(near, rule)
         self._label = np.where(followed, label, -1)
         valid = followed & (label >= 0)
         if objective.censored:
             valid = followed | silent
-        self._end = np.where(followed, near.next_time, period.end)
+        self._end = np.where(followed, np.minimum(near.next_time, period.end), period.end)
         self._length = np.where(valid, np.maximum(self._end - self._low, 0), 0)
         self._weight = valid.astype(np.float32)
 

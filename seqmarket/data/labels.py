@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from seqmarket.data.splits import Fold, Split
 from seqmarket.schema import (
+    END,
     EVERY_EVENT,
     MICROSECONDS_PER_DAY,
     NEVER,
@@ -195,21 +196,27 @@ def window_label(
 def next_table(near: Neighbours, split: Split, fold: Fold, rule: NextRule) -> LabelTable:
     """What is asked of each next event that falls into a fold, right after the event before.
 
+    What the rule leaves out is left out of validation and test. The rows of the training have it:
+    they are what baselines learn from.
+
     By position: the next event is the next one in the order of the log. It may have the same time
     as the event before, so it is not always strictly after the prediction time, as labels of window
     tasks are; within such a tie the label depends on the order of the log.
 
     Next events of a class that the training period did not show have no row in a categorical task.
     """
-    event = np.flatnonzero(next_in_fold(near, split, fold)).astype(np.int64)
+    event = np.flatnonzero(next_in_fold(near, split, fold, rule)).astype(np.int64)
+    if fold != "train" and rule.min_events > 1:
+        seen = event - near.events.offsets[near.customer[event]] + 1
+        event = event[seen >= rule.min_events]
     time = near.events.time[event]
     label: NDArray[Any]
     if rule.of == "time":
         label = (near.next_time[event] - time) / MICROSECONDS_PER_DAY
     else:
         label = next_class(near, rule)[event]
-        names = rule.classes(near.spec)
-        ignored = [i for i, name in enumerate(names) if name in rule.not_scored]
+        left_out = () if fold == "train" else rule.left_out
+        ignored = [i for i, name in enumerate(rule.classes(near.spec)) if name in left_out]
         asked = (label >= 0) & ~np.isin(label, ignored)
         event, label, time = event[asked], label[asked], time[asked]
     return LabelTable(rule.task, rule.kind, near.customer[event], event, time, label, rule)
@@ -218,14 +225,24 @@ def next_table(near: Neighbours, split: Split, fold: Fold, rule: NextRule) -> La
 def next_class(near: Neighbours, rule: NextRule) -> NDArray[np.int64]:
     """(E,) class of the event in the next place of the log, -1 for one that training did not show.
 
-    At a customer's last event it is that of another customer: see `next_in_fold`.
+    At a customer's last event it is `END`, or where the rule has no such class that of another
+    customer: see `next_in_fold`.
     """
-    return np.maximum(np.append(rule.ids(near.events)[1:], 0).astype(np.int64) - SPECIAL_TOKENS, -1)
+    label = np.append(rule.ids(near.events)[1:], 0).astype(np.int64) - SPECIAL_TOKENS
+    if rule.end != "none":
+        label[near.next_time == NEVER] = rule.classes(near.spec).index(END)
+    return np.maximum(label, -1)
 
 
-def next_in_fold(near: Neighbours, split: Split, fold: Fold) -> NDArray[np.bool_]:
-    """(E,) whether the event's successor happens in the fold, to one of its customers."""
+def next_in_fold(near: Neighbours, split: Split, fold: Fold, rule: NextRule) -> NDArray[np.bool_]:
+    """(E,) whether the event's successor happens in the fold, to one of its customers.
+
+    An end that is a class happens when the last event does.
+    """
     period = split.periods[fold]
     taking_part = split.customers(fold, near.events.n_customers)[near.customer]
-    inside = (near.next_time >= period.start) & (near.next_time < period.end)
+    then = near.next_time
+    if rule.end != "none":
+        then = np.where(then == NEVER, near.events.time, then)
+    inside = (then >= period.start) & (then < period.end)
     return np.asarray(taking_part & inside)

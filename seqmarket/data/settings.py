@@ -92,9 +92,11 @@ class SplitSettings(Settings):
     Attributes:
         kind: `time`: three consecutive periods, every customer in each. `time_and_customer`: the
             same, and each customer takes part in one of them only, by a stable hash. `cohort`:
-            customers by the moment of their first event, each with the whole observed time.
+            customers by `order`, each with the whole observed time.
             `customer`: the same by a stable hash, and asked after the warm-up only; with a
             `train_end`, training and validation end there, and the test asks everybody after it.
+        order: `cohort`: customers by the moment of their first event, or by the position of their
+            first row in the log, which needs `data.ties=position`.
         train_end: End of the training period, exclusive; null: by `train_fraction`.
         validation_end: End of the validation period; null: by `validation_fraction`.
         test_end: End of the test period; null: the end of the observation.
@@ -109,6 +111,7 @@ class SplitSettings(Settings):
     """
 
     kind: Literal["time", "time_and_customer", "cohort", "customer"] = "time"
+    order: Literal["first_time", "position"] = "first_time"
     train_end: Moment | None = None
     validation_end: Moment | None = None
     test_end: Moment | None = None

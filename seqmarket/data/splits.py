@@ -117,11 +117,13 @@ def make_split(
         first_time: Of the first event, microseconds.
         observed_until: Exclusive end of the observation.
         settings: Kind of split, and its boundaries or shares.
-        customers: Gives `customer_id` and `first_time` (microseconds), one row per customer, in
-            store order; called only where customers are divided.
+        customers: Gives `customer_id`, `first_time` (microseconds) and, where the log has them,
+            `position` (of the first row), one row per customer, in store order; called only where
+            customers are divided.
 
     Raises:
-        SeqmarketError: If a boundary lies outside the observation or before its predecessor.
+        SeqmarketError: If a boundary lies outside the observation or before its predecessor, or
+            the customers have no such order.
     """
     start, end = first_time, to_microseconds(observed_until)
     every = settings.cutoff_every // timedelta(microseconds=1)
@@ -226,8 +228,19 @@ def _by_share(position: NDArray[np.float64], settings: SplitSettings) -> NDArray
 
 
 def _cohorts(customers: pl.DataFrame, settings: SplitSettings) -> NDArray[np.int8]:
-    """Earlier customers train, later ones test; ties of the first event are broken by the id."""
-    order = customers.with_row_index("row").sort("first_time", "customer_id")["row"].to_numpy()
+    """Earlier customers train, later ones test; ties of the first event are broken by the id.
+
+    Raises:
+        SeqmarketError: The order is to be that of the log, and its rows have no positions.
+    """
+    if settings.order not in customers.columns:
+        raise SeqmarketError(
+            "customers cannot be divided by their position in a log whose order means nothing",
+            where="data.split.order",
+            fix="say that it does, data.ties=position (not with data.columns.order), or set "
+            "data.split.order=first_time",
+        )
+    order = customers.with_row_index("row").sort(settings.order, "customer_id")["row"].to_numpy()
     position = np.empty(len(order), dtype=np.float64)
     position[order] = np.arange(len(order)) / len(order)
     return _by_share(position, settings)

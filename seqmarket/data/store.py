@@ -42,6 +42,7 @@ from seqmarket.data.files import (
 from seqmarket.data.gate.record import GateRecord
 from seqmarket.data.quality.unseen import unseen_categories
 from seqmarket.data.settings import EncodingSettings, SplitSettings
+from seqmarket.data.shard import POSITION, Shard
 from seqmarket.data.splits import Split, make_split, to_microseconds
 from seqmarket.data.texts import from_bytes
 from seqmarket.errors import SeqmarketError
@@ -283,13 +284,15 @@ def content_fingerprint(manifest: dict[str, str]) -> str:
 
 
 def _make_split(log: EventLog, settings: SplitSettings) -> Split:
+    def table(shard: Shard) -> pl.DataFrame:
+        first = shard.offsets[:-1]
+        columns = {"customer_id": shard.customer_id, "first_time": shard.time[first]}
+        if POSITION in shard.numbers:
+            columns["position"] = np.minimum.reduceat(shard.numbers[POSITION], first)
+        return pl.DataFrame(columns)
+
     def customers() -> pl.DataFrame:
-        return pl.concat(
-            pl.DataFrame(
-                {"customer_id": shard.customer_id, "first_time": shard.time[shard.offsets[:-1]]}
-            )
-            for shard in log.shards()
-        )
+        return pl.concat(map(table, log.shards()))
 
     first = min(size.first_time for size in log.sizes if size.events)
     return make_split(first, log.observed_until, settings, customers)

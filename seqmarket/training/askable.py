@@ -10,7 +10,7 @@ from seqmarket.data.dense import HazardObjective
 from seqmarket.data.splits import FOLDS, Fold
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError, did_you_mean
-from seqmarket.schema import MICROSECONDS_PER_DAY, NextRule, WindowRule
+from seqmarket.schema import END, MICROSECONDS_PER_DAY, NextRule, WindowRule
 from seqmarket.training.config import RunConfig
 from seqmarket.training.models import is_deep, needs_labels
 from seqmarket.training.objectives import make_objectives
@@ -111,6 +111,8 @@ def check_classes(rule: NextRule, store: SequenceStore) -> None:
             where=f"task.{task}",
             fix=f"leave it out: ~task.{task}, or choose task=purchase or task=churn",
         )
+    if rule.end != "none":
+        check_end(rule, store)
     for name in rule.not_scored:
         if name not in classes:
             raise SeqmarketError(
@@ -119,6 +121,28 @@ def check_classes(rule: NextRule, store: SequenceStore) -> None:
                 where=f"task.{task}.not_scored",
                 fix=did_you_mean(name, classes),
             )
+
+
+def check_end(rule: NextRule, store: SequenceStore) -> None:
+    """Makes sure that the end of a journey can be a class.
+
+    Raises:
+        SeqmarketError: It cannot: which event is a customer's last is known at the end of the
+            observation only, or the log has a class of that name.
+    """
+    if store.split.periods["train"] != store.split.periods["test"]:
+        raise SeqmarketError(
+            "which event is a customer's last is known at the end of the observation only, so "
+            "training on it would look beyond the training period",
+            where=f"task.{rule.task}.end",
+            fix=f"divide by customers (data.split.kind=cohort), or set task.{rule.task}.end=none",
+        )
+    if END in rule.classes(store.spec)[:-1]:
+        raise SeqmarketError(
+            f"the log has a class {END} of its own",
+            where=f"task.{rule.task}.end",
+            fix=f"set task.{rule.task}.end=none; task.{rule.task}.not_scored leaves it unscored",
+        )
 
 
 def check_target(rule: WindowRule, store: SequenceStore) -> None:

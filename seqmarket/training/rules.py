@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from seqmarket.schema import (
     EVERY_EVENT,
@@ -13,18 +14,18 @@ from seqmarket.schema import (
     TaskRule,
     WindowRule,
 )
-from seqmarket.training.task_settings import CustomTask, TasksConfig, WindowTask
+from seqmarket.training.task_settings import CustomTask, NextTask, TasksConfig, WindowTask
 
 
 def task_rules(config: TasksConfig) -> dict[str, TaskRule]:
     """The rule of each configured task, by name, in a fixed order."""
     rules: list[TaskRule] = []
-    if config.next_channel is not None:
-        rules.append(NextRule("next_channel", "channel", config.next_channel.not_scored))
-    if config.next_event_type is not None:
-        rules.append(NextRule("next_event_type", "event_type", config.next_event_type.not_scored))
-    if config.time_to_next is not None:
-        rules.append(NextRule("time_to_next", "time"))
+    if (channel := config.next_channel) is not None:
+        rules.append(_next("next_channel", "channel", channel))
+    if (event_type := config.next_event_type) is not None:
+        rules.append(_next("next_event_type", "event_type", event_type))
+    if (time := config.time_to_next) is not None:
+        rules.append(NextRule("time_to_next", "time", min_events=time.min_events))
     if (purchase := config.purchase) is not None:
         rules.append(_window("purchase", purchase, purchase.horizon, "happens", PURCHASES))
     if (churn := config.churn) is not None:
@@ -34,6 +35,10 @@ def task_rules(config: TasksConfig) -> dict[str, TaskRule]:
     for name, task in config.custom.items():
         rules.append(_window(name, task, task.window, task.outcome, _filter(task)))
     return {rule.task: rule for rule in rules}
+
+
+def _next(name: str, of: Literal["channel", "event_type"], task: NextTask) -> NextRule:
+    return NextRule(name, of, task.not_scored, task.end, task.min_events)
 
 
 def _window(

@@ -20,10 +20,16 @@ class NextTask(Settings):
         weight: Of this task's loss in the sum.
         not_scored: Classes that are learnt, but whose rows are left out of every evaluation, such
             as a mark that stands at the end of each journey.
+        end: Whether the end of a journey is a class, `<end>`, of what follows its last event: not
+            at all, learnt but not scored, or scored as any other. With `data.split.kind=cohort`
+            only. A journey that the end of the observation cut off counts as ended.
+        min_events: Rows with fewer events of the customer are learnt, but not scored.
     """
 
     weight: float = Field(1.0, gt=0)
     not_scored: tuple[str, ...] = ()
+    end: Literal["none", "learnt", "scored"] = "none"
+    min_events: int = Field(1, ge=1)
 
 
 class TimeToNextTask(Settings):
@@ -32,9 +38,11 @@ class TimeToNextTask(Settings):
     Attributes:
         weight: Of this task's loss in the sum. With the weight of the others, the next channel was
             predicted worse.
+        min_events: As of a `NextTask`.
     """
 
     weight: float = Field(0.1, gt=0)
+    min_events: int = Field(1, ge=1)
 
 
 class WindowTask(Settings):
@@ -165,5 +173,15 @@ class TasksConfig(Settings):
             raise ValueError(
                 "choose at least one of next_channel, next_event_type, time_to_next, purchase, "
                 "churn, value and custom"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_end_has_no_time(self) -> Self:
+        channel = self.next_channel
+        if channel is not None and channel.end != "none" and self.time_to_next is not None:
+            raise ValueError(
+                "next_channel.end and time_to_next exclude each other, since nothing comes after "
+                "an end: leave time_to_next out (~task.time_to_next), or set next_channel.end=none"
             )
         return self

@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqmarket.schema import EventFilter, NextRule, SequenceSpec, TaskKind, TaskRule, WindowRule
+from seqmarket.schema import (
+    END,
+    EventFilter,
+    NextRule,
+    SequenceSpec,
+    TaskKind,
+    TaskRule,
+    WindowRule,
+)
 from seqmarket.training.rules import task_rules
 from seqmarket.training.task_settings import TasksConfig
 
@@ -74,12 +82,16 @@ def _task(rule: TaskRule, config: TasksConfig) -> Task:
 
 
 def _next_in_words(rule: NextRule) -> str:
-    if rule.of == "time":
-        return "the days until the customer's next event, asked right after each event"
-    what = rule.of.replace("_", " ").replace("event type", "type")
-    text = f"the {what} of the customer's next event, asked right after each event"
+    what = {"time": "days until", "channel": "channel of", "event_type": "type of"}[rule.of]
+    text = f"the {what} the customer's next event, asked right after each event"
     if rule.not_scored:
         text += f"; events that are {' or '.join(rule.not_scored)} are not scored"
+    if rule.end != "none":
+        text += f"; {END} where there is none"
+    if rule.end == "learnt":
+        text += ", which is not scored"
+    if rule.min_events > 1:
+        text += f"; scored from the customer's event {rule.min_events} on"
     return text
 
 

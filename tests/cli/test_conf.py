@@ -31,12 +31,16 @@ OPTIONS = [
 ]
 
 
+PROCESSES = ("experiment=bpic12", "experiment=bpi12w", "experiment=helpdesk")
+"""Overlays for logs of the user's own."""
+
+
 def parse(*overrides: str) -> RunConfig:
     needed = {
         "data=files": "data.path=log.parquet",
-        "experiment=bpic12": "data.path=log.parquet",
         "experiment=cdnow": "data.path=log.parquet",
         "experiment=cdnow_customers": "data.path=log.parquet",
+        **dict.fromkeys(PROCESSES, "data.path=log.parquet"),
         "task=custom": "task.custom.occurrence.channel=[app]",
     }
     return load_config([*overrides, *(needed[item] for item in overrides if item in needed)])
@@ -127,6 +131,19 @@ def test_experiment_overlay_has_every_form(form: str) -> None:
     assert config.data.options["purchase_event_types"] == ["A_ACTIVATED+COMPLETE"]
     assert config.task.churn is not None
     assert config.task.churn.active_by == "event"
+
+
+@pytest.mark.parametrize("form", PROCESSES[1:])
+def test_overlays_of_the_published_protocol(form: str) -> None:
+    config = parse(form)
+    assert (config.data.split.kind, config.data.split.order) == ("cohort", "position")
+    assert config.data.log.validation.duplicates == "keep"
+    assert config.baselines["markov"].options["order"] == 3
+    asked = {name for name in type(config.task).model_fields if getattr(config.task, name)}
+    assert asked == {"next_event_type"}
+    task = config.task.next_event_type
+    assert task is not None
+    assert (task.end, task.min_events) == ("learnt", 2)
 
 
 def test_command_line_wins_over_an_overlay() -> None:

@@ -190,7 +190,8 @@ def oracle_of_next(
             channel = NAMES.get(then[1])
             kind = "purchase" if then[2] else "touch"
             asks = {"channel": channel, "event_type": kind, "time": "a time"}[asked.of]
-            if period.start <= then[0] < period.end and asks and asks not in asked.not_scored:
+            left_out = fold != "train" and asks in asked.not_scored
+            if period.start <= then[0] < period.end and asks and not left_out:
                 label = {
                     "channel": float(then[1] - SPECIAL_TOKENS),
                     "event_type": float(not then[2]),
@@ -257,10 +258,13 @@ def test_types_and_times_of_the_next_event(small: Any) -> None:
 
 
 def test_classes_that_are_not_scored_have_no_rows(small: Any) -> None:
-    near = small.near([[(15, 2, False), (16, 4, True), (17, 3, False)]])
+    near = small.near(
+        [[(15, 2, False), (96, 4, True), (97, 3, False)], [(1, 2, True), (2, 4, True)]]
+    )
     rule = NextRule("next_channel", "channel", not_scored=("web",))
-    table = label_table(near, small.split, "train", rule)
-    assert as_rows(table) == [(0, 1, 16, 3 - SPECIAL_TOKENS)]
+    train, test = (label_table(near, small.split, fold, rule) for fold in ("train", "test"))
+    assert as_rows(test) == [(0, 1, 96, 3 - SPECIAL_TOKENS)]
+    assert [label for *_, label in as_rows(train)] == [4 - SPECIAL_TOKENS]  # baselines learn it
 
 
 def test_newest_event_is_minus_one_before_the_first(small: Any) -> None:

@@ -180,6 +180,34 @@ def test_the_order_of_the_customers_does_not_matter(kind: str) -> None:
     assert again == [folds[name] for name in shuffled["customer_id"]]
 
 
+def by_position(shares: tuple[float, float] = (0.5332, 0.1333)) -> SplitSettings:
+    train, validation = shares
+    return SplitSettings(
+        kind="cohort", order="position", train_fraction=train, validation_fraction=validation
+    )
+
+
+@pytest.mark.parametrize("n", [3804, 9658])
+def test_cohorts_by_position_are_thirds_of_the_file(n: int) -> None:
+    """As published: of two logs the first two thirds train, to the nearest case."""
+    place = np.random.default_rng(2).permutation(n)
+    everyone = customers(n).with_columns(position=pl.Series(place * 3.0))
+    folds = np.array(folds_of(split_of(everyone, END, by_position())))
+    expected = [0 if p / n < 0.5332 else 1 if p < round(n / 3) * 2 else 2 for p in place.tolist()]
+    assert folds.tolist() == expected
+    by_time = folds_of(split_of(everyone, END, by_position().model_copy(update=TIME)))
+    assert by_time != expected
+
+
+TIME = {"order": "first_time"}
+
+
+def test_a_log_whose_order_means_nothing_has_no_cohorts_by_position() -> None:
+    with pytest.raises(SeqmarketError, match="position in a log whose order means nothing") as it:
+        split_of(customers(), END, by_position())
+    assert it.value.where == "data.split.order"
+
+
 def test_customers_are_looked_at_only_where_they_are_divided() -> None:
     def unwanted() -> pl.DataFrame:
         raise AssertionError

@@ -12,7 +12,7 @@ import pytest
 
 from seqmarket.cli.compose import load_config
 from seqmarket.data.datamodule import JourneyDataModule
-from seqmarket.data.splits import Period
+from seqmarket.data.splits import FOLDS, Period
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import MICROSECONDS_PER_DAY, CategoricalFeature
@@ -154,6 +154,29 @@ def test_what_is_not_scored_has_to_occur(store: SequenceStore) -> None:
     assert f"the event type '{known[0]}s', which is not to be scored, does not occur" in error.what
     assert error.where == "task.next_event_type.not_scored"
     assert error.fix == f"did you mean {known[0]!r}?"
+
+
+@pytest.mark.parametrize("end", ["learnt", "scored"])
+def test_an_end_needs_customers_that_are_divided(store: SequenceStore, end: str) -> None:
+    error = refused(store, {"next_event_type": {"end": end}})
+    assert "known at the end of the observation only" in error.what
+    assert error.where == "task.next_event_type.end"
+    check(of_cohorts(store), {"next_event_type": {"end": end}})
+
+
+def test_a_class_that_is_called_as_the_end_is(store: SequenceStore) -> None:
+    named = CategoricalFeature("channel", ("<end>", *store.spec.channel.categories[1:]))
+    there = replace(of_cohorts(store), spec=replace(store.spec, channel=named))
+    error = refused(there, {"next_channel": {"end": "scored"}})
+    assert error.what == "the log has a class <end> of its own"
+    check(there, {"next_channel": {"not_scored": ["<end>"]}})
+
+
+def of_cohorts(store: SequenceStore) -> SequenceStore:
+    period = Period(store.split.periods["train"].start, store.split.periods["test"].end)
+    folds = (np.arange(store.events.n_customers) % 3).astype(np.int8)
+    split = replace(store.split, periods=dict.fromkeys(FOLDS, period), customer_fold=folds)
+    return replace(store, split=split)
 
 
 Change = Callable[[SequenceStore], SequenceStore]

@@ -66,7 +66,11 @@ def test_settings_cannot_be_changed(plain: dict[str, Any]) -> None:
         ("task.churn.windwo", "7d", "task.churn.windwo: no such setting; did you mean 'window'?"),
         ("task.churn.window", "0d", "task.churn.window: must be longer than 0"),
         ("task.churn.active_by", "visit", "task.churn.active_by: expected 'purchase' or 'event'"),
-        ("data.split.kind", "tim", "data.split.kind: expected 'time', 'time_and_customer', 'cohort' or"),
+        (
+            "data.split.kind",
+            "tim",
+            "data.split.kind: expected 'time', 'time_and_customer', 'cohort' or",
+        ),
         ("data.split.train_end", "soon", "data.split.train_end: expected a valid datetime"),
         ("data.validation.polcy", "x", "data.validation.polcy: no such setting; did you mean 'pol"),
         ("baselines.markov._target_", 3, "baselines.markov._target_: expected a valid string"),

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from seqmarket.schema import (
     EVERY_EVENT,
@@ -101,6 +102,29 @@ def test_definitions_in_words() -> None:
     assert tasks["churn"].as_of(week) == "Asked every 7 days, from the events up to then"
     assert tasks["churn"].as_of(week / 7).startswith("Asked every 1 day,")
     assert tasks["next_channel"].as_of(week).startswith("Asked right after each event")
+
+
+def test_ends_in_words() -> None:
+    tasks = make_tasks(
+        TasksConfig(
+            next_channel=NextTask(end="learnt", min_events=2),
+            next_event_type=NextTask(end="scored"),
+        )
+    )
+    assert tasks["next_channel"].rule == NextRule("next_channel", "channel", (), "learnt", 2)
+    assert tasks["next_channel"].definition == (
+        "the channel of the customer's next event, asked right after each event; <end> where "
+        "there is none, which is not scored; scored from the customer's event 2 on"
+    )
+    assert tasks["next_event_type"].definition.endswith("each event; <end> where there is none")
+
+
+def test_an_end_has_no_time() -> None:
+    time = TimeToNextTask(min_events=3)
+    with pytest.raises(ValidationError, match="nothing comes after an end"):
+        TasksConfig(next_channel=NextTask(end="scored"), time_to_next=time)
+    tasks = make_tasks(TasksConfig(next_channel=NextTask(), time_to_next=time))
+    assert tasks["time_to_next"].rule == NextRule("time_to_next", "time", min_events=3)
 
 
 def test_tasks_of_the_users_own() -> None:
