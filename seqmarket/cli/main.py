@@ -27,6 +27,7 @@ VERBS = {
     "prepare": Verb("seqmarket.cli.prepare:main", "read and encode a log, report its quality"),
     "evaluate": Verb("seqmarket.cli.evaluate:main", "evaluate a trained model on a split"),
     "predict": Verb("seqmarket.cli.predict:main", "score every customer of a log"),
+    "embed": Verb("seqmarket.cli.embed:main", "export the state of every customer of a log"),
     "inspect": Verb("seqmarket.cli.inspect_customer:main", "show all that is held of a customer"),
     "erase": Verb("seqmarket.cli.erase:main", "remove customers, and prove that nothing is left"),
     "sync": Verb("seqmarket.cli.sync:main", "send a locally recorded run to MLflow"),

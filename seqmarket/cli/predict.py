@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from seqmarket.cli.arguments import RUN_HELP, parse_arguments, refuse_other_groups
 from seqmarket.cli.compose import load_config
@@ -14,6 +14,10 @@ from seqmarket.data.settings import as_utc
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import DataConfig, parse_config
 
+if TYPE_CHECKING:
+    from seqmarket.data.event_log import EventLog
+    from seqmarket.training.checkpoint import TrainedModel
+
 
 def main(arguments: Sequence[str]) -> None:
     """Runs `predict RUN --output FILE [--as-of TIME] [data=files data.path=... overrides]`.
@@ -21,9 +25,52 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         SeqmarketError: There is no such run, the log breaks a rule, or lacks a feature.
     """
-    options, overrides = parse_arguments(
+    asked = open_question(
         "predict",
         "Scores every customer of a log as of a moment. Without data overrides, the run's own log.",
+        arguments,
+    )
+    from seqmarket.training.scoring import score_customers, write_scores
+
+    scores = score_customers(asked.trained, asked.event_log, asked.as_of)
+    with writing(asked.output):
+        write_scores(scores, asked.output)
+    message = f"{len(scores.table):,} customers scored as of {asked.as_of:%Y-%m-%d %H:%M} UTC"
+    if scores.n_skipped:
+        message += f", {scores.n_skipped:,} left out who have no event by then"
+    print(f"{message}: {asked.output}")
+
+
+class Question(NamedTuple):
+    """A trained run, and the log whose customers it is asked about.
+
+    Attributes:
+        trained: The run's model.
+        event_log: The log, validated and admitted by the gate.
+        as_of: The moment as of which.
+        output: The file to write.
+    """
+
+    trained: TrainedModel
+    event_log: EventLog
+    as_of: datetime
+    output: Path
+
+
+def open_question(verb: str, purpose: str, arguments: Sequence[str]) -> Question:
+    """Reads `RUN --output FILE [--as-of TIME] [overrides]`, the run and the log.
+
+    Args:
+        verb: Name of the command.
+        purpose: What it does.
+        arguments: The command line after the verb.
+
+    Raises:
+        SeqmarketError: There is no such run, or the log breaks a rule.
+    """
+    options, overrides = parse_arguments(
+        verb,
+        purpose,
         arguments,
         {
             "run": {"help": RUN_HELP},
@@ -31,10 +78,10 @@ def main(arguments: Sequence[str]) -> None:
             "--output": {"type": Path, "required": True, "help": "Parquet file to write"},
         },
     )
-    refuse_other_groups("predict", overrides, ("data", "paths", "tracking"))
+    refuse_other_groups(verb, overrides, ("data", "paths", "tracking"))
     as_of = None if options.as_of is None else _moment(options.as_of)
     changes = [item for item in overrides if item.lstrip("+~").startswith("data")]
-    _refuse_removals(changes)
+    _refuse_removals(verb, changes)
     config = load_config([item for item in overrides if item not in changes])
 
     from seqmarket.training.locate import find_model
@@ -46,7 +93,6 @@ def main(arguments: Sequence[str]) -> None:
     from seqmarket.data.prepare import Workshop, prepare_log
     from seqmarket.training.checkpoint import load_trained
     from seqmarket.training.instantiate import build
-    from seqmarket.training.scoring import score_customers, write_scores
 
     trained = load_trained(model_file)
     data = _data_config(trained.plain_config, changes)
@@ -54,14 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     place = Workshop(config.paths.cache_dir, data.engine, data.resources, lines)
     with writing(config.paths.cache_dir):
         event_log = prepare_log(source, data.log, place, "scoring")
-    as_of = as_of or event_log.observed_until
-    scores = score_customers(trained, event_log, as_of)
-    with writing(options.output):
-        write_scores(scores, options.output)
-    message = f"{len(scores.table):,} customers scored as of {as_of:%Y-%m-%d %H:%M} UTC"
-    if scores.n_skipped:
-        message += f", {scores.n_skipped:,} left out who have no event by then"
-    print(f"{message}: {options.output}")
+    return Question(trained, event_log, as_of or event_log.observed_until, options.output)
 
 
 def _data_config(trained: Mapping[str, Any], changes: Sequence[str]) -> DataConfig:
@@ -87,12 +126,12 @@ def _names_another_log(changes: Sequence[str]) -> bool:
     return any(change.lstrip("+").startswith("data=") for change in changes)
 
 
-def _refuse_removals(changes: Sequence[str]) -> None:
+def _refuse_removals(verb: str, changes: Sequence[str]) -> None:
     for change in [] if _names_another_log(changes) else changes:
         if change.startswith("~"):
             raise SeqmarketError(
                 f"'{change}': nothing can be taken away from the data of a run",
-                where="seqmarket predict",
+                where=f"seqmarket {verb}",
                 fix="set keys with data.key=value, or name a log of another kind with data=...",
             )
 

@@ -28,6 +28,7 @@ from seqmarket.data.settings import (
     ValidationSettings,
 )
 from seqmarket.training.config_errors import explain, wrong
+from seqmarket.training.pretrain_settings import NoPretraining, PretrainConfig
 from seqmarket.training.task_settings import CustomTask, TasksConfig
 from seqmarket.training.tracking.settings import TrackingSettings
 
@@ -273,6 +274,7 @@ class RunConfig(Settings):
         model: What is trained and evaluated.
         baselines: What is evaluated beside it, on the same rows.
         task: What is predicted.
+        pretrain: What the encoder learns before, without labels.
         training: How it is fitted and judged.
         trainer: On which devices.
         tracking: Where the run is recorded.
@@ -288,6 +290,7 @@ class RunConfig(Settings):
     model: ComponentConfig
     baselines: dict[str, ComponentConfig] = Field(default_factory=dict)
     task: TasksConfig
+    pretrain: PretrainConfig = NoPretraining()
     training: TrainingConfig = TrainingConfig()
     trainer: TrainerConfig = TrainerConfig()
     tracking: TrackingSettings = TrackingSettings()

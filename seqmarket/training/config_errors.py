@@ -119,7 +119,13 @@ def _tagged(shape: Any) -> dict[int | str, Any]:
 def _fields(shape: Any) -> dict[str, Any] | None:
     """The settings of a model or `TypedDict` by the name that the user writes."""
     if isinstance(shape, type) and issubclass(shape, BaseModel):
-        return {field.alias or name: field.annotation for name, field in shape.model_fields.items()}
+        return {
+            # Pydantic keeps the discriminator of a union apart from its annotation.
+            field.alias or name: Annotated[field.annotation, field]
+            if field.discriminator
+            else field.annotation
+            for name, field in shape.model_fields.items()
+        }
     if is_typeddict(shape):
         return dict(shape.__annotations__)
     return None

@@ -179,6 +179,7 @@ def fit(
     resume_from: Path | None,
     provenance: Mapping[str, Any],
     report: EpochMetrics,
+    encoder: Mapping[str, Tensor] | None = None,
 ) -> Fitted:
     """Trains the configured model until the validation loss stops falling.
 
@@ -190,10 +191,13 @@ def fit(
         resume_from: A checkpoint to go on from.
         provenance: What each checkpoint carries besides the weights.
         report: Receives each epoch's metrics.
+        encoder: Weights that the encoder starts from; None: untrained.
     """
     spec = data.store.spec
     torch.manual_seed(config.seed)
     model = build_model(config.model, spec, tasks, config.training)
+    if encoder is not None:
+        model.encoder.load_state_dict(encoder)
     for name, points in data.training_points().items():
         head: Any = model.heads[name]
         head.start_from(*(torch.from_numpy(column) for column in points))

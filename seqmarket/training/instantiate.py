@@ -122,6 +122,12 @@ def check_components(config: RunConfig) -> None:
         _check_model(component, prefix)
     _check_optimizer(config.training.optimizer)
     if not deep:
+        if config.pretrain.objective != "none" or config.pretrain.checkpoint is not None:
+            raise SeqmarketError(
+                "a baseline has no encoder that could be pre-trained",
+                where="pretrain",
+                fix="pretrain=none, or a network such as model=gru",
+            )
         from seqmarket.training.models import refuse_unanswerable
         from seqmarket.training.tasks import make_tasks
 

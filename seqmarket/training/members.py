@@ -17,6 +17,7 @@ from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.training.checkpoint import load_trained
 from seqmarket.training.config import RunConfig
 from seqmarket.training.fit import EpochMetrics, Fitted, Outcome, fit
+from seqmarket.training.pretraining import Weights, starting_weights
 from seqmarket.training.resume import CHECKPOINTS, StartingPoint
 from seqmarket.training.tasks import Task
 from seqmarket.training.tracking.record import write_atomic
@@ -58,6 +59,7 @@ def fit_members(
             resume_from=start.checkpoint,
             provenance=provenance,
             report=report,
+            encoder=_start(config, data, checkpoints, start, start.checkpoint, provenance, report),
         )
     members: list[JourneyModel] = []
     outcomes: list[Outcome] = []
@@ -75,14 +77,18 @@ def fit_members(
         log.info("member %d of %d", number, config.ensemble)
         last = folder / "last.ckpt"
         seed = config.seed + number - 1
+        own = config.model_copy(update={"seed": seed})
+        resume_from = last if start.continued and last.is_file() else None
+        named = _named(report, number)
         fitted = fit(
-            config.model_copy(update={"seed": seed}),
+            own,
             tasks,
             data.with_seed(seed),
             checkpoints=folder,
-            resume_from=last if start.continued and last.is_file() else None,
+            resume_from=resume_from,
             provenance=provenance,
-            report=_named(report, number),
+            report=named,
+            encoder=_start(own, data, folder, start, resume_from, provenance, named),
         )
         device, reports = fitted.device, fitted.is_global_zero
         assert isinstance(fitted.model, JourneyModel)
@@ -97,6 +103,28 @@ def fit_members(
         outcome=_together(outcomes),
         is_global_zero=reports,
         alone=members[0],
+    )
+
+
+def _start(
+    config: RunConfig,
+    data: JourneyDataModule,
+    folder: Path,
+    start: StartingPoint,
+    resume_from: Path | None,
+    provenance: Mapping[str, Any],
+    report: EpochMetrics,
+) -> Weights | None:
+    """What the encoder starts from; nothing where a checkpoint of the fit has all weights."""
+    if resume_from is not None:
+        return None
+    return starting_weights(
+        config,
+        data.store,
+        folder,
+        continued=start.continued,
+        provenance=provenance,
+        report=report,
     )
 
 

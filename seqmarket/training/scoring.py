@@ -105,7 +105,7 @@ def score_customers(trained: TrainedModel, event_log: EventLog, as_of: datetime)
         SeqmarketError: If a feature is missing, no customer has an event by then, or the model
             is a baseline and the log that it is fitted on again has changed.
     """
-    _check_features(event_log, trained.spec)
+    check_features(event_log, trained.spec)
     moment = to_microseconds(as_of)
     tables, predictors = [], _predictors(trained)
     for shard in event_log.shards():
@@ -115,11 +115,7 @@ def score_customers(trained: TrainedModel, event_log: EventLog, as_of: datetime)
             scores = _score(trained, predictors(events), events, as_of)
             tables.append(scores.insert_column(0, known.customer_id.alias("customer_id")))
     if not tables:
-        raise SeqmarketError(
-            f"no customer has an event at or before {as_of:%Y-%m-%d %H:%M}",
-            where="--as-of",
-            fix="choose a later moment",
-        )
+        raise nobody_known(as_of)
     table = pl.concat(tables).sort("customer_id")
     return Scores(table, event_log.n_customers - len(table))
 
@@ -228,7 +224,21 @@ def _columns(
     return {f"{name}_probability": pl.Series(predicted)} | asked
 
 
-def _check_features(event_log: EventLog, spec: SequenceSpec) -> None:
+def nobody_known(as_of: datetime) -> SeqmarketError:
+    """The message for a moment before the log's first event."""
+    return SeqmarketError(
+        f"no customer has an event at or before {as_of:%Y-%m-%d %H:%M}",
+        where="--as-of",
+        fix="choose a later moment",
+    )
+
+
+def check_features(event_log: EventLog, spec: SequenceSpec) -> None:
+    """Refuses a log without a feature that a model reads.
+
+    Raises:
+        SeqmarketError: Names the feature, and the key that declares it.
+    """
     needed = {
         "data.categorical": ([f.name for f in spec.categorical], event_log.categorical),
         "data.numeric": (

@@ -11,12 +11,14 @@ from seqmarket.cli.compose import config_dir, load_config
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import ComponentConfig, RunConfig
 from seqmarket.training.instantiate import resolve_target
+from seqmarket.training.pretrain_settings import ContrastivePretraining, NextEventPretraining
 
 GROUPS = (
     "data",
     "model",
     "task",
     "training",
+    "pretrain",
     "recipe",
     "trainer",
     "tracking",
@@ -108,8 +110,13 @@ def test_yaml_defaults_are_the_schema_defaults() -> None:
             },
         }
     )
-    for part in ("task", "training", "trainer", "tracking", "paths", "seed"):
+    for part in ("task", "pretrain", "training", "trainer", "tracking", "paths", "seed"):
         assert getattr(config, part) == getattr(typed, part), part
+
+
+def test_yaml_defaults_of_pre_training_are_the_schema_defaults() -> None:
+    assert parse("pretrain=next_event").pretrain == NextEventPretraining()
+    assert parse("pretrain=contrastive").pretrain == ContrastivePretraining()
 
 
 def test_a_task_alone() -> None:
