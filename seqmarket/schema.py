@@ -239,6 +239,8 @@ class NextRule:
             of the log; `learnt`: and is not scored.
         min_events: Rows with fewer events of the customer, the newest one included, are learnt,
             but left out of every evaluation.
+        silence: Of a task about the time: whether it is learnt, too, from events after which
+            nothing came within the training period.
     """
 
     task: str
@@ -246,6 +248,7 @@ class NextRule:
     not_scored: tuple[str, ...] = ()
     end: EndClass = "none"
     min_events: int = 1
+    silence: bool = True
 
     @property
     def kind(self) -> TaskKind:

@@ -56,11 +56,14 @@ class NextObjective:
 
     Attributes:
         rule: Whose classes are learnt; one of the time alone has none.
-        censored: Whether points whose next event lies beyond the training period are drawn, too.
+        censored: Whether the time is learnt: a next event of an unknown class is drawn, too.
+        silence: Whether, with `censored`, points whose next event lies beyond the training period
+            are drawn, too.
     """
 
     rule: NextRule
     censored: bool
+    silence: bool = True
 
     def points(self, near: Neighbours, split: Split) -> Dense:
         """The points of a log."""
@@ -193,7 +196,7 @@ class _DenseNext:
         self._label = np.where(followed, label, -1)
         valid = followed & (label >= 0)
         if objective.censored:
-            valid = followed | silent
+            valid = followed | (silent & objective.silence)
         self._end = np.where(followed, np.minimum(near.next_time, period.end), period.end)
         self._length = np.where(valid, np.maximum(self._end - self._low, 0), 0)
         self._weight = valid.astype(np.float32)

@@ -114,12 +114,14 @@ def _of_next(task: Task, rule: NextRule, tasks: Mapping[str, Task]) -> list[Trai
     channel, time = tasks.get("next_channel"), tasks.get("time_to_next")
     if rule.of == "event_type" or time is None:
         return [Trained(task.name, (task,), NextObjective(rule, censored=False), task.weight)]
+    silence = not isinstance(time.rule, NextRule) or time.rule.silence
+    points = NextObjective(rule, censored=True, silence=silence)
     if channel is None:
-        return [Trained(task.name, (task,), NextObjective(rule, censored=True), task.weight)]
+        return [Trained(task.name, (task,), points, task.weight)]
     if task is time:
         return []
     weight = max(channel.weight, time.weight)
-    return [Trained("next_event", (channel, time), NextObjective(rule, censored=True), weight)]
+    return [Trained("next_event", (channel, time), points, weight)]
 
 
 def _hazard(target: EventFilter, tasks: tuple[Task, ...], exposure: bool) -> Trained:

@@ -25,7 +25,9 @@ def task_rules(config: TasksConfig) -> dict[str, TaskRule]:
     if (event_type := config.next_event_type) is not None:
         rules.append(_next("next_event_type", "event_type", event_type))
     if (time := config.time_to_next) is not None:
-        rules.append(NextRule("time_to_next", "time", min_events=time.min_events))
+        rules.append(
+            NextRule("time_to_next", "time", min_events=time.min_events, silence=time.silence)
+        )
     if (purchase := config.purchase) is not None:
         rules.append(_window("purchase", purchase, purchase.horizon, "happens", PURCHASES))
     if (churn := config.churn) is not None:

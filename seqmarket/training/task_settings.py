@@ -39,10 +39,13 @@ class TimeToNextTask(Settings):
         weight: Of this task's loss in the sum. With the weight of the others, the next channel was
             predicted worse.
         min_events: As of a `NextTask`.
+        silence: Whether the time is learnt, too, from events after which nothing came within the
+            training period. Without it the answer is the time given that an event comes.
     """
 
     weight: float = Field(0.1, gt=0)
     min_events: int = Field(1, ge=1)
+    silence: bool = True
 
 
 class WindowTask(Settings):

@@ -298,6 +298,19 @@ def test_a_next_event_of_an_unknown_class_has_a_time_and_no_label(small: Any) ->
     assert censored.amount == pytest.approx(expected, rel=1e-6)
 
 
+def test_silence_can_be_left_out(small: Any) -> None:
+    events = small.events([[(5, 2, False), (8, 1, True), (20, 3, False)]])
+    near = Neighbours(events, small.spec)
+    with_it, without = (
+        NextObjective(NEXT_CHANNEL, censored=True, silence=silence)
+        .points(near, small.split)
+        .draw(np.random.default_rng(1))
+        for silence in (True, False)
+    )
+    assert with_it.weight.tolist() == [1, 1, 1]
+    assert without.weight.tolist() == [1, 1, 0]
+
+
 def test_what_is_not_scored_is_learnt_all_the_same(small: Any) -> None:
     near = Neighbours(small.busy(), small.spec)
     rules = [NEXT_CHANNEL, replace(NEXT_CHANNEL, not_scored=("shop",))]
