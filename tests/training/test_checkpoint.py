@@ -204,7 +204,7 @@ def test_a_checkpoint_of_the_middle_loads(gru_run, name: str) -> None:
     final = load_trained(gru_run.model_file)
     assert middle.spec == final.spec
     assert middle.config == final.config
-    assert set(final.calibrations) == {"next_channel", "purchase", "churn"}
+    assert set(final.calibrations) == {"next_channel", "purchase", "churn", "value"}
 
 
 def test_the_final_model_is_the_best_one_without_the_optimizer(gru_run) -> None:
