@@ -167,6 +167,11 @@ def calibrations_of(predictor: Predictor) -> dict[str, Any]:
     return {name: fitted.to_dict() for name, fitted in predictor.calibrations.items()}
 
 
+def journeys_to(batch: JourneyBatch, device: torch.device) -> JourneyBatch:
+    """The journeys on a device; copies from pinned memory do not wait."""
+    return JourneyBatch(*(x.to(device, non_blocking=True) for x in batch))
+
+
 def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
     """The batch on a device; copies from pinned memory do not wait."""
     if device.type == "cpu":
@@ -182,7 +187,7 @@ def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
         for name, target in batch.targets.items()
     }
     return TaskBatch(
-        JourneyBatch(*(x.to(device, non_blocking=True) for x in batch.journeys)),
+        journeys_to(batch.journeys, device),
         targets,
         batch.events,
     )

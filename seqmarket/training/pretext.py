@@ -21,6 +21,7 @@ from seqmarket.nn.next_event_joint import JointNextEvent, NextEvents
 from seqmarket.schema import MICROSECONDS_PER_DAY, SPECIAL_TOKENS, UNK, EventArrays
 from seqmarket.tensors import JourneyBatch
 from seqmarket.training.config import RunConfig
+from seqmarket.training.predictors import journeys_to
 from seqmarket.training.pretrain_settings import ContrastivePretraining
 
 
@@ -115,7 +116,7 @@ class NextEvent:
         """See `Pretext`."""
         plan = self._plan.take(batch)
         row, position, following = self._asked(plan)
-        journeys = _to(collate(self._seen.events, plan.windows), device)
+        journeys = journeys_to(collate(self._seen.events, plan.windows), device)
         states = encoder(journeys).states  # (B, T, D)
         place = torch.from_numpy(row * journeys.mask.size(1) + position).to(device)
         state = states.flatten(0, 1).index_select(0, place)
@@ -192,7 +193,7 @@ class SameCustomer:
 
     def loss(self, encoder: nn.Module, batch: Windows, device: torch.device) -> Tensor:
         """See `Pretext`."""
-        journeys = _to(anonymous(collate(self._seen.events, batch)), device)
+        journeys = journeys_to(anonymous(collate(self._seen.events, batch)), device)
         owner = torch.from_numpy(batch.customer).to(device)
         return contrastive_loss(encoder(journeys).pooled, owner, self._settings.temperature)
 
@@ -205,10 +206,6 @@ def anonymous(batch: JourneyBatch) -> JourneyBatch:
         prior_days=torch.zeros_like(batch.prior_days),
         prior_events=torch.zeros_like(batch.prior_events),
     )
-
-
-def _to(batch: JourneyBatch, device: torch.device) -> JourneyBatch:
-    return JourneyBatch(*(x.to(device) for x in batch))
 
 
 def _too_little(what: str) -> SeqmarketError:

@@ -17,6 +17,9 @@ import torch
 from seqmarket.cli.main import main
 from seqmarket.data.erasure.scan import scan_for
 from seqmarket.data.sealed import state
+from seqmarket.training.checkpoint import save_atomically
+from seqmarket.training.embedding import Embeddings, write_embeddings
+from seqmarket.training.pretraining import PRETRAINED
 
 
 def left(place: SimpleNamespace, wanted: list[str]) -> set[str]:
@@ -55,6 +58,25 @@ def test_nothing_is_left_and_the_ledger_names_nobody(
     code, out = erase()
     assert (code, "nothing had to be removed" in out) == (0, True)
     assert json.loads((place.run_dir / "to_be_retrained.json").read_text()) == marker
+
+
+def test_pretrained_encoders_and_embeddings_are_cleaned(
+    place: SimpleNamespace, erase: Callable[..., tuple[int, str]]
+) -> None:
+    facts = torch.load(place.run_dir / "checkpoints" / "model.ckpt", weights_only=True)["seqmarket"]
+    encoder = place.run_dir / "checkpoints" / PRETRAINED
+    save_atomically({"seqmarket": facts, "encoder": {}, "until": 7}, encoder)
+    states = place.root / "elsewhere" / "states.parquet"
+    ids = place.ids(place.root)
+    table = pl.DataFrame({"customer_id": ids, "e0": range(len(ids))})
+    write_embeddings(Embeddings(table, 0), states)
+    assert any(text.encode() in encoder.read_bytes() for text in place.theirs)
+    assert erase()[0] == 0
+    assert left(place, [*place.planted, *place.theirs]) == set()
+    content = torch.load(encoder, weights_only=True)
+    assert (content["until"], content["seqmarket"] == facts) == (7, False)
+    kept = table.filter(~pl.col("customer_id").is_in(place.planted))
+    assert pl.read_parquet(states).equals(kept)
 
 
 def test_the_others_keep_what_they_had(
