@@ -159,10 +159,13 @@ class AmountScaling:
     def fit(cls, amounts: NDArray[Any], label: NDArray[Any]) -> AmountScaling:
         """Fits to (N, 2) means and medians, and (N,) amounts; all of them 0: the identity.
 
-        Where all means are the same, or the best slope is not positive, only `b` is fitted.
+        Means of 0 stay 0, so their rows have no say. Where all others are the same, or the best
+        slope is not positive, only `b` is fitted.
         """
-        mean, total = amounts[:, 0], float(np.sum(label))
-        if total <= 0 or mean.sum() <= 0:
+        some = amounts[:, 0] > 0
+        mean, label = amounts[some, 0], np.asarray(label, dtype=np.float64)[some]
+        total = float(label.sum())
+        if total <= 0:
             return cls()
         z = _log(mean)
         if np.ptp(z) > 0:

@@ -175,3 +175,10 @@ def test_amounts_of_nothing_stay_as_they_are() -> None:
     constant = np.full((4, 2), 3.0)
     label = np.array([0.0, 2.0, 0.0, 2.0])
     np.testing.assert_allclose(AmountScaling.fit(constant, label).apply(constant)[:, 0], 1.0)
+
+
+def test_rows_that_are_expected_to_be_nothing_do_not_bend_the_others() -> None:
+    amounts, label = amounts_off_by(0.8, 0.5)
+    zeros, some = np.zeros((5_000, 2)), np.full(5_000, 3.0)
+    fitted = AmountScaling.fit(np.concatenate([amounts, zeros]), np.concatenate([label, some]))
+    assert fitted == AmountScaling.fit(amounts, label)
