@@ -9,10 +9,11 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Lt
-from torch import nn
+from torch import Tensor, nn
 
 from seqmarket.nn.dropout import ChannelDropout
 from seqmarket.nn.embedding import EventEmbedding
+from seqmarket.nn.explicit_gru import written_out_gru, written_out_pays
 from seqmarket.nn.pooling import last_state
 from seqmarket.schema import SequenceSpec
 from seqmarket.tensors import Encoding, JourneyBatch
@@ -70,6 +71,12 @@ class GRUEncoder(nn.Module):
     def forward(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
         """Encodes a batch; there is no attention to give."""
         x = self.embedding(batch)  # (B, T, D)
-        states, _ = self.rnn(x)  # (B, T, D)
-        states = self.dropout(states)
+        states = self.dropout(self.recur(x))  # (B, T, D)
         return Encoding(states, last_state(states, batch.mask), None)
+
+    def recur(self, x: Tensor) -> Tensor:
+        """The states (B, T, D) after each of (B, T, D) embedded events."""
+        if not torch.jit.is_scripting() and written_out_pays(x):  # type: ignore[attr-defined]
+            return written_out_gru(self.rnn, x)
+        states, _ = self.rnn(x)
+        return states  # type: ignore[no-any-return]

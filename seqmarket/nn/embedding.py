@@ -4,20 +4,24 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import embedding_bag, linear
 
 from seqmarket.nn.dropout import ChannelDropout
 from seqmarket.nn.pace import FadingCounts
+from seqmarket.nn.precision import as_autocast
 from seqmarket.nn.time_encoding import TimeEncoding
 from seqmarket.schema import PAD, UNK, CategoricalFeature, SequenceSpec
 from seqmarket.tensors import JourneyBatch
+
+FEW = 64
+"""Up to so many categories, a product with ones and zeros is faster than a look-up."""
 
 N_KINDS = 8
 """Kinds of events whose fading counts every event is shown with."""
 
 
 class CategoricalSum(nn.Module):
-    """The sum of one embedding per feature, kept in one table, so that it is one look-up.
+    """The sum of one embedding per feature, kept in one table, so that it is one step.
 
     PAD and UNK start at zero: a category that training never showed then adds nothing, rather
     than noise.
@@ -31,6 +35,7 @@ class CategoricalSum(nn.Module):
         sizes = [feature.size for feature in features]
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         self.register_buffer("offsets", torch.tensor(starts), persistent=False)
+        self.few = sum(sizes) <= FEW
         self.table = nn.Embedding(sum(sizes), d_model)
         with torch.no_grad():
             self.table.weight.mul_(len(sizes) ** -0.5)
@@ -39,8 +44,13 @@ class CategoricalSum(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeds (..., features) int64 ids as (..., D)."""
-        bags = (ids + self.offsets).view(-1, ids.size(-1))
-        found = embedding_bag(bags, self.table.weight, mode="sum")
+        rows = (ids + self.offsets).view(-1, ids.size(-1))  # (N, features)
+        weight = self.table.weight
+        if self.few:
+            ones = weight.new_zeros(rows.size(0), weight.size(0)).scatter_(1, rows, 1.0)
+            found = linear(ones, weight.t())
+        else:
+            found = as_autocast(embedding_bag(rows, weight, mode="sum"))
         return found.view(ids.shape[:-1] + found.shape[-1:])
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmarket.nn.pooling import TouchPooling, last_state
+from seqmarket.nn.precision import out_of_autocast
 from seqmarket.tensors import Encoding, JourneyBatch, Points
 
 
@@ -117,9 +118,13 @@ class JourneyModel(nn.Module):
             (N, W) parameters of what the head predicts.
         """
         state, elapsed = at_points(states, time, points)
-        if self.pooling is not None:
-            state = self.pooling.read(state, list(self.heads).index(head))
-        return self.heads[head](state, elapsed, points.time)  # type: ignore[no-any-return]
+        # N is another for every batch, and for each new shape a CPU's library for bfloat16 makes
+        # its products anew, which takes longer than they do.
+        state = out_of_autocast(state)
+        with torch.autocast("cpu", enabled=False):
+            if self.pooling is not None:
+                state = self.pooling.read(state, list(self.heads).index(head))
+            return self.heads[head](state, elapsed, points.time)  # type: ignore[no-any-return]
 
     def answer(self, states: Tensor, time: Tensor, task: str, points: Points) -> Tensor:
         """What the task's head answers at the task's own points; see `seqmarket.nn.heads`."""

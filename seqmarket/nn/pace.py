@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from seqmarket.nn.explicit_fading import explicit_fading
 from seqmarket.nn.recurrence import linear_scan
 from seqmarket.nn.time_encoding import SECOND, days_since_first, days_since_previous
 from seqmarket.schema import SequenceSpec
@@ -55,11 +56,18 @@ class FadingCounts(nn.Module):
             (B, T, width) float32, logarithms of one plus the counts.
         """
         weight = softplus(self.kinds(x).to(torch.float32)) * batch.mask.unsqueeze(-1)
-        b, t, kinds = weight.shape
         gap = days_since_previous(days_since_first(batch.time, batch.mask))  # (B, T)
         fade = torch.exp(gap.unsqueeze(-1) / -self.memories)  # (B, T, memories)
-        each = [b, t, self.memories.numel(), kinds]
-        counts = linear_scan(
-            fade.unsqueeze(3).expand(each).flatten(2), weight.unsqueeze(2).expand(each).flatten(2)
-        )
-        return torch.log1p(counts)
+        scripting = torch.jit.is_scripting()  # type: ignore[attr-defined]
+        if not scripting and weight.device.type == "cpu":
+            return torch.log1p(explicit_fading(fade, weight))
+        return torch.log1p(fading_by_chunks(fade, weight))
+
+
+def fading_by_chunks(fade: Tensor, weight: Tensor) -> Tensor:
+    """What `explicit_fading` computes, in fewer and larger steps."""
+    b, t, kinds = weight.shape
+    each = [b, t, fade.size(2), kinds]
+    return linear_scan(
+        fade.unsqueeze(3).expand(each).flatten(2), weight.unsqueeze(2).expand(each).flatten(2)
+    )

@@ -19,3 +19,8 @@ def as_autocast(x: Tensor) -> Tensor:
 def _as_autocast(x: Tensor) -> Tensor:
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
+def out_of_autocast(x: Tensor) -> Tensor:
+    """In float32, where a CPU's autocast is on and about to be left."""
+    return x.to(torch.float32) if torch.is_autocast_enabled("cpu") else x

@@ -232,6 +232,15 @@ def check_time(build: Build, spec: SequenceSpec, journeys: Journeys) -> None:
     assert (change > 1e-4).all(), "time is not seen"
 
 
+def check_paths(build: Build, spec: SequenceSpec, journeys: Journeys) -> None:
+    """What is written out for training gives the states that a prediction rests on."""
+    encoder = built(build, spec)
+    batch = journeys(spec, [4, 9, 1])
+    in_training = encoder(batch).pooled
+    with torch.no_grad():
+        same(encoder(batch).pooled, in_training, "without gradients")
+
+
 CHECKS: list[Check] = [
     check_shapes,
     check_padding,
@@ -244,6 +253,7 @@ CHECKS: list[Check] = [
     check_single_events,
     check_order,
     check_time,
+    check_paths,
 ]
 
 
@@ -362,6 +372,11 @@ class NeedsTwoEvents(Mutant):
         return self.rnn(x)[0] * batch.time.diff(dim=1).mean().float()
 
 
+class AnotherInTraining(Mutant):
+    def states(self, x: Tensor, batch: JourneyBatch) -> Tensor:
+        return self.rnn(x)[0] * (1.01 if torch.is_grad_enabled() else 1.0)
+
+
 class Bag(Mutant):
     def states(self, x: Tensor, batch: JourneyBatch) -> Tensor:
         return self.embedding.event.table(batch.channel).cumsum(dim=1)
@@ -390,6 +405,7 @@ class Timeless(Mutant):
         (check_single_events, NeedsTwoEvents),
         (check_order, Bag),
         (check_time, Timeless),
+        (check_paths, AnotherInTraining),
     ],
 )
 def test_check_catches_its_mutant(

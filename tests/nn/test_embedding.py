@@ -79,3 +79,17 @@ def test_features_do_not_share_rows(spec: SequenceSpec) -> None:
     both = CategoricalSum([spec.channel, spec.event_type], d_model=8)
     ids = torch.cartesian_prod(torch.arange(2, 5), torch.arange(2, 4))
     assert len(both(ids).detach().unique(dim=0)) == 6
+
+
+def test_few_and_many_categories_are_summed_alike(spec: SequenceSpec) -> None:
+    both = CategoricalSum([spec.channel, spec.event_type], d_model=8)
+    assert both.few
+    ids = torch.stack([torch.arange(2, 5), torch.tensor([2, 3, 2])], dim=-1).unsqueeze(1)
+    product = both(ids)
+    (by_product,) = torch.autograd.grad(product.square().sum(), both.table.weight)
+    both.few = False
+    found = both(ids)
+    (by_look_up,) = torch.autograd.grad(found.square().sum(), both.table.weight)
+    torch.testing.assert_close(found, product)
+    torch.testing.assert_close(by_look_up, by_product)
+    assert found.shape == (3, 1, 8)

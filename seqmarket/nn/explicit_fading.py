@@ -1,0 +1,56 @@
+"""Fading counts event by event, where that is faster than by chunks: on a CPU.
+
+Shape legend: B journeys, T events of the longest, M memories, K kinds of events.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+@torch.jit.unused
+def explicit_fading(fade: Tensor, weight: Tensor) -> Tensor:
+    """All states of ``h[t] = fade[t] * h[t - 1] + weight[t]``, from ``h[-1] = 0``.
+
+    What `seqmarket.nn.recurrence.linear_scan` computes for every memory of every kind; but the
+    fades belong to memories alone and are constants, which spares a backward pass to them, and a
+    journey is T steps on arrays that stay in the cache.
+
+    Args:
+        fade: (B, T, M) float32 between 0 and 1; gets no gradient.
+        weight: (B, T, K) float32, what each event adds.
+
+    Returns:
+        (B, T, M K).
+    """
+    return _Fading.apply(fade, weight)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Fading(Function):
+    """Time comes first in memory, so that a step reads and writes one piece."""
+
+    @staticmethod
+    def forward(ctx: Any, fade: Tensor, weight: Tensor) -> Tensor:
+        b, t, m = fade.shape
+        fades = fade.transpose(0, 1).unsqueeze(3).contiguous().unbind(0)  # T of (B, M, 1)
+        added = weight.transpose(0, 1).unsqueeze(2).contiguous().unbind(0)  # T of (B, 1, K)
+        counts = weight.new_empty(t, b, m, weight.size(2))
+        states = counts.unbind(0)
+        states[0].copy_(added[0].expand_as(states[0]))
+        for i in range(1, t):
+            torch.addcmul(added[i], fades[i], states[i - 1], out=states[i])
+        ctx.save_for_backward(*fades)
+        return counts.flatten(2).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        fades = ctx.saved_tensors
+        b, m, _ = fades[0].shape
+        due = torch.empty_like(grad.transpose(0, 1), memory_format=torch.contiguous_format)
+        due.copy_(grad.transpose(0, 1))
+        steps = due.view(len(fades), b, m, -1).unbind(0)
+        for i in range(len(fades) - 1, 0, -1):
+            steps[i - 1].addcmul_(fades[i], steps[i])
+        return None, due.view(len(fades), b, m, -1).sum(dim=2).transpose(0, 1)
