@@ -307,6 +307,16 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _scaled_gradients_are_clipped(self) -> Self:
+        if self.trainer.precision == "16-mixed" and self.training.optimizer.options.get("fused"):
+            raise wrong(
+                "training.optimizer.fused",
+                "with trainer.precision=16-mixed gradients are scaled, and a fused optimizer "
+                "undoes that after they were clipped; set it to false, or train in bf16-mixed",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _positive_weights_have_an_effect(self) -> Self:
         own = {"purchase": self.task.purchase, "churn": self.task.churn}
         custom = {f"custom.{name}": task for name, task in self.task.custom.items()}

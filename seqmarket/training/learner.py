@@ -103,6 +103,20 @@ class JourneyLearner(LightningModule):
             self._steps[2:] += each
         return total
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the norm, with a fused optimizer too.
+
+        Lightning refuses that in every mixed precision; but only gradients in float16 are scaled,
+        and a fused optimizer is not configured with those.
+        """
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def on_train_epoch_start(self) -> None:
         """Starts the sums at zero; they stay on the device until the epoch ends."""
         self._steps.zero_()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,28 @@ def test_a_fit_that_diverges_says_so(runner: Runner, tmp_path: Path) -> None:
     record = RunRecord(tmp_path / "a" / "tracking")
     assert record.status == "FAILED"
     assert "diverged" in record.tags["seqmarket.error"]
+
+
+@pytest.mark.parametrize("model", ["gru", "transformer"])
+def test_bfloat16_learns_what_float32_learns(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """With the fused optimizer, and clipped, which Lightning by itself refuses together."""
+    most: list[float] = []
+
+    def clip(parameters: Iterator[torch.nn.Parameter], max_norm: float) -> torch.Tensor:
+        most.append(max_norm)
+        return clip_grad_norm_(parameters, max_norm)
+
+    clip_grad_norm_ = torch.nn.utils.clip_grad_norm_
+    settings = (f"model={model}", "model.d_model=16", "training.gradient_clip=0.5")
+    exact = runner("exact", *settings, drop=("model",))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+    coarse = runner("coarse", *settings, "trainer.precision=bf16-mixed", drop=("model",))
+    assert set(most) == {0.5}
+    assert exact != coarse
+    for name in ("test/purchase/log_loss", "test/churn/log_loss"):
+        assert coarse[name] == pytest.approx(exact[name], rel=0.02)
 
 
 def test_a_log_without_purchases_or_with_one_channel_says_what_to_change(

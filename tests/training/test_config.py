@@ -191,6 +191,17 @@ def test_a_positive_weight_without_effect_is_refused(
     )
 
 
+def test_scaled_gradients_need_an_optimizer_that_is_not_fused(plain: dict[str, Any]) -> None:
+    plain["trainer"] = {"precision": "16-mixed"}
+    with pytest.raises(SeqmarketError, match=r"^training\.optimizer\.fused: with .*16-mixed"):
+        parse_config(plain)
+    plain["training"]["optimizer"] = {"_target_": "torch.optim.AdamW", "fused": False}
+    parse_config(plain)
+    plain["trainer"] = {"precision": "bf16-mixed"}
+    del plain["training"]["optimizer"]
+    parse_config(plain)
+
+
 def test_an_amount_has_no_positive_label(plain: dict[str, Any]) -> None:
     worth = {"purchase": True, "outcome": "value", "positive_weight": 2.0}
     plain["task"] = {"custom": {"worth": worth}}
