@@ -10,6 +10,7 @@ TORCH := torch==2.13.0
 
 # Threads that wait by spinning lose most of their speed to one busy neighbour.
 export OMP_WAIT_POLICY ?= PASSIVE
+export THP_MEM_ALLOC_ENABLE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-slow test-all lint format typecheck imports bench bench-train ui lock clean
@@ -48,7 +49,7 @@ bench: $(STAMP)  ## the benchmarks
 	$(BIN)/python benchmarks/encode_scale.py
 
 bench-train: $(PEERS)/.installed  ## training steps beside the peers', in an environment of its own
-	$(PEERS)/bin/python -m benchmarks.train_speed $(ARGS)
+	ONEDNN_PRIMITIVE_CACHE_CAPACITY=16384 $(PEERS)/bin/python -m benchmarks.train_speed $(ARGS)
 
 ui: $(STAMP)  ## serve the recorded runs at http://127.0.0.1:5000; ARGS="--port 5001"
 	@echo "MLflow at http://127.0.0.1:5000 unless ARGS names another port; Ctrl-C stops it"

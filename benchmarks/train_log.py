@@ -65,7 +65,7 @@ class Batch(NamedTuple):
 
 def make_log(seed: int = 1) -> EventArrays:
     rng = np.random.default_rng(seed)
-    lengths = np.exp(rng.normal(np.log(20), 1.16, N_CUSTOMERS)).astype(np.int64).clip(1)
+    lengths = np.exp(rng.normal(np.log(20), 1.16, N_CUSTOMERS)).astype(np.int64).clip(2)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     n = int(offsets[-1])
     gap = rng.exponential(MEAN_GAP, n)
@@ -96,8 +96,8 @@ def make_log(seed: int = 1) -> EventArrays:
 def deal(events: EventArrays, n_batches: int, seed: int = 1) -> tuple[list[Batch], list[Batch]]:
     """The newest events of the same customers as random batches, and as ours in length buckets.
 
-    A number of batches that is a multiple of 16 has the lengths of a whole epoch, for the sampler
-    sorts journeys by length within pools of batches.
+    With up to 50 batches, or a multiple of that, they have the lengths of a whole epoch, for the
+    sampler sorts journeys by length within pools of 50 batches.
     """
     drawn = np.random.default_rng(seed).permutation(events.n_customers)[: n_batches * BATCH]
     stop = events.offsets[drawn + 1]

@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Two threads that wait by spinning lose most of their speed to one busy neighbour.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch then asks for large arrays in pages of 2 MiB, which are cleared and found faster.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     verb, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if verb in ("--help", "-h", "help"):
         print(_help())

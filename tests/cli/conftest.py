@@ -49,6 +49,7 @@ def seqmarket(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     monkeypatch.setattr(sys, "argv", ["train.py"])
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
