@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 LONGEST = 512
 """Longer journeys are left to the fused kernel."""
@@ -64,6 +65,7 @@ class _Explicit(Function):
         return y.view(b, n_heads, t, w).transpose(1, 2).reshape(b, t, d)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         q, k, v, p, y = ctx.saved_tensors
         b, t, d = grad.shape

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 
 @torch.jit.unused
@@ -45,6 +46,7 @@ class _Fading(Function):
         return counts.flatten(2).transpose(0, 1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         fades = ctx.saved_tensors
         b, m, _ = fades[0].shape

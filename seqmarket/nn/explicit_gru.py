@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout
 
 _IN_CACHE = 1 << 16
@@ -75,6 +76,7 @@ class _GRULayer(Function):
         return states[1:]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         x, w_in, w_state, gates, states, recalled = ctx.saved_tensors
         t, b, h = grad.shape

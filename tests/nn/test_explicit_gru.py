@@ -78,3 +78,11 @@ def test_it_is_for_training() -> None:
     with torch.no_grad():
         assert not written_out_pays(x)
     assert not written_out_pays(x.to("meta"))
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
+    rnn = nn.GRU(D, H, batch_first=True)
+    x = torch.randn(B, T, D, requires_grad=True)
+    (grad,) = torch.autograd.grad(written_out_gru(rnn, x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once"):
+        grad.sum().backward()
