@@ -236,7 +236,7 @@ class TrainerConfig(Settings):
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     num_nodes: int = Field(1, ge=1)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: bool = True
     limit_train_batches: BatchLimit | None = None
     limit_val_batches: BatchLimit | None = None

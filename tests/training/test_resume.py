@@ -126,7 +126,7 @@ def test_what_may_change_between_a_run_and_its_continuation(
         ("task.churn.window", "7d"),
         ("training.batch_size", 3),
         ("training.optimizer.lr", 0.1),
-        ("trainer.precision", "64-true"),
+        ("trainer.precision", "bf16-mixed"),
         ("baselines", {}),
     ],
 )
