@@ -262,10 +262,10 @@ class NextRule:
         known = (spec.channel if self.of == "channel" else spec.event_type).categories
         return known if self.end == "none" else (*known, END)
 
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """The classes without rows in an evaluation."""
-        return (*self.not_scored, END) if self.end == "learnt" else self.not_scored
+    def scored(self, spec: SequenceSpec) -> NDArray[np.bool_]:
+        """(classes,) whether a class has rows in an evaluation, and can be answered there."""
+        without = (*self.not_scored, END) if self.end == "learnt" else self.not_scored
+        return np.array([name not in without for name in self.classes(spec)], dtype=np.bool_)
 
     def ids(self, events: EventArrays) -> NDArray[np.int32]:
         """(E,) id of what is asked for, in each event; class ``i`` has ``i + SPECIAL_TOKENS``."""

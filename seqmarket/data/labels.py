@@ -215,9 +215,9 @@ def next_table(near: Neighbours, split: Split, fold: Fold, rule: NextRule) -> La
         label = (near.next_time[event] - time) / MICROSECONDS_PER_DAY
     else:
         label = next_class(near, rule)[event]
-        left_out = () if fold == "train" else rule.left_out
-        ignored = [i for i, name in enumerate(rule.classes(near.spec)) if name in left_out]
-        asked = (label >= 0) & ~np.isin(label, ignored)
+        asked = label >= 0
+        if fold != "train":
+            asked &= rule.scored(near.spec)[label]
         event, label, time = event[asked], label[asked], time[asked]
     return LabelTable(rule.task, rule.kind, near.customer[event], event, time, label, rule)
 

@@ -24,7 +24,7 @@ from torchmetrics.regression import MeanAbsoluteError
 
 from seqmarket.data.batch import Targets, TaskBatch
 from seqmarket.nn.journey_model import JourneyModel
-from seqmarket.schema import QUANTILES, SequenceSpec
+from seqmarket.schema import QUANTILES, NextRule, SequenceSpec
 from seqmarket.training.config import TrainingConfig
 from seqmarket.training.objectives import Trained, weighted_mean
 from seqmarket.training.tasks import Task
@@ -68,12 +68,15 @@ class JourneyLearner(LightningModule):
         self._make_optimizer = make_optimizer
         self._settings = settings
         self._seed = seed
+        self._spec = spec
         self._provenance = dict(provenance)
         # As modules they follow the learner to its device; the typed views are for this file.
         self._metrics = {name: _metrics(task, spec) for name, task in tasks.items()}
         self.metric_modules = torch.nn.ModuleList(self._metrics.values())
         # Sums of loss and rows per task, kept by hand: a mean metric would drop what is not finite.
         self._loss_sums: dict[str, Tensor] = {}
+        # (classes,) per task: those that no row of an evaluation has, and that are not answered.
+        self._not_scored: dict[str, Tensor] = {}
         # Of the epoch's steps: their number, the loss, and that of each objective.
         self.register_buffer("_steps", torch.zeros(2 + len(objectives)), persistent=False)
         weights = torch.tensor([objective.weight for objective in objectives.values()])
@@ -132,6 +135,10 @@ class JourneyLearner(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Starts the sums of the losses at zero."""
         self._loss_sums = {name: torch.zeros(2, device=self.device) for name in self.tasks}
+        for name, task in self.tasks.items():
+            if isinstance(task.rule, NextRule) and task.kind == "categorical":
+                scored = torch.from_numpy(task.rule.scored(self._spec))
+                self._not_scored[name] = ~scored.to(self.device)
 
     def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
         """Updates the metrics, which stay on the device until the epoch ends."""
@@ -144,6 +151,8 @@ class JourneyLearner(LightningModule):
             head: Any = self.model.heads[which]
             raw = self.model.read(states, batch.journeys.time, which, target.points)
             answer = head.answer(raw, name)
+            if task.kind == "categorical":
+                answer = answer.masked_fill(self._not_scored[name], -torch.inf)
             losses = _losses(task, head, raw, answer, target)
             self._loss_sums[name] += torch.stack(
                 [losses.sum(), losses.new_tensor(float(len(losses)))]

@@ -14,6 +14,7 @@ from seqmarket.data.datasets import EvaluationSet
 from seqmarket.metrics.calibration import CALIBRATED, Calibration, fit_calibration
 from seqmarket.nn.ensemble import JourneyEnsemble
 from seqmarket.nn.journey_model import JourneyModel
+from seqmarket.nn.per_task import next_rule
 from seqmarket.schema import (
     QUANTILES,
     Baseline,
@@ -139,18 +140,19 @@ class CalibratedPredictor:
         cls,
         predictor: Predictor,
         validation: Tables,
+        spec: SequenceSpec,
         method: Literal["platt", "isotonic"] = "platt",
     ) -> CalibratedPredictor:
         """Fits the corrections on the validation rows, as for every model of a run."""
-        predictions = predictor.predict(validation)
-        return cls(
-            predictor,
-            {
-                name: fit_calibration(validation[name].kind, values, validation[name].label, method)
-                for name, values in predictions.items()
-                if validation[name].kind in CALIBRATED
-            },
-        )
+        fitted: dict[str, Calibration] = {}
+        for name, predicted in predictor.predict(validation).items():
+            table, values, label = validation[name], predicted, validation[name].label
+            if table.kind == "categorical":
+                scored = next_rule(table).scored(spec)
+                values, label = predicted[:, scored], (np.cumsum(scored) - 1)[label]
+            if table.kind in CALIBRATED:
+                fitted[name] = fit_calibration(table.kind, values, label, method)
+        return cls(predictor, fitted)
 
     def predict(self, tables: Tables) -> Predictions:
         """Calibrated probabilities; see `Predictor`."""
@@ -158,6 +160,29 @@ class CalibratedPredictor:
             name: self.calibrations[name].apply(values) if name in self.calibrations else values
             for name, values in self.predictor.predict(tables).items()
         }
+
+
+def among_scored(predictions: Predictions, tables: Tables, spec: SequenceSpec) -> Predictions:
+    """The probabilities of classes, given that one comes that has rows in an evaluation.
+
+    Rows of other classes are not asked, so no model is to answer with one: neither those that
+    could nor those, such as repeating the last class, that cannot have an advantage.
+    """
+    return {
+        name: _given(values, next_rule(tables[name]).scored(spec))
+        if tables[name].kind == "categorical"
+        else values
+        for name, values in predictions.items()
+    }
+
+
+def _given(probability: NDArray[np.float64], scored: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if scored.all():
+        return probability
+    # Where nothing else was held possible, all of the others are alike.
+    some = np.where(scored, probability, 0.0)
+    total = some.sum(axis=1, keepdims=True)
+    return np.where(total > 0, some / np.where(total > 0, total, 1.0), scored / scored.sum())
 
 
 def calibrations_of(predictor: Predictor) -> dict[str, Any]:

@@ -28,7 +28,13 @@ from seqmarket.training.model_card import (
     TrainingCost,
     model_card,
 )
-from seqmarket.training.predictors import CalibratedPredictor, Predictions, Predictor, Tables
+from seqmarket.training.predictors import (
+    CalibratedPredictor,
+    Predictions,
+    Predictor,
+    Tables,
+    among_scored,
+)
 from seqmarket.training.results import TaskResult
 from seqmarket.training.summary import to_markdown, to_rows
 from seqmarket.training.tasks import Task
@@ -237,7 +243,8 @@ def _calibration_facts(facts: RunFacts) -> dict[str, CalibrationFacts]:
     """Each task's calibration before and after, on the test rows."""
     if not isinstance(facts.predictor, CalibratedPredictor):
         return {}
-    raw = facts.predictor.predictor.predict(facts.tables)
+    uncalibrated = facts.predictor.predictor.predict(facts.tables)
+    raw = among_scored(uncalibrated, facts.tables, facts.store.spec)
     found = {}
     for name, calibration in facts.predictor.calibrations.items():
         table = facts.tables[name]

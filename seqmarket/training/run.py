@@ -32,6 +32,7 @@ from seqmarket.training.predictors import (
     CalibratedPredictor,
     DeepPredictor,
     Predictor,
+    among_scored,
     calibrations_of,
 )
 from seqmarket.training.report import RunFacts, report_run
@@ -122,7 +123,7 @@ def run(
         if method != "none":
             rows = data.tables("validation")
             models = {
-                model: CalibratedPredictor.fit(predictor, rows, method)
+                model: CalibratedPredictor.fit(predictor, rows, store.spec, method)
                 for model, predictor in models.items()
             }
         model_file = start.run_dir / CHECKPOINTS / "model.ckpt"
@@ -131,7 +132,10 @@ def run(
 
         log.info("evaluating %s on the test period", ", ".join(models))
         tables = data.tables("test")
-        predictions = {model: predictor.predict(tables) for model, predictor in models.items()}
+        predictions = {
+            model: among_scored(predictor.predict(tables), tables, store.spec)
+            for model, predictor in models.items()
+        }
         results = evaluate(
             predictions,
             tables,

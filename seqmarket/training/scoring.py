@@ -30,6 +30,7 @@ from seqmarket.training.predictors import (
     CalibratedPredictor,
     DeepPredictor,
     Predictor,
+    among_scored,
 )
 from seqmarket.training.results import TaskResult
 from seqmarket.training.run import make_datamodule, set_threads
@@ -65,25 +66,28 @@ def evaluate_run(model_file: Path, fold: Fold, *, with_baselines: bool) -> list[
     trained = load_trained(model_file)
     config = trained.config
     data = _own_data(trained)
-    own = model_name(config.model)
+    own, spec = model_name(config.model), trained.spec
     validation = data.tables("validation")
     predictor = _predictors(trained, data)(data.store.events)
     method = config.training.calibration
     if method != "none" and not trained.calibrations:
         # A checkpoint of a run's middle; the baselines beside it are calibrated too.
-        predictor = CalibratedPredictor.fit(predictor.predictor, validation, method)
+        predictor = CalibratedPredictor.fit(predictor.predictor, validation, spec, method)
     models: dict[str, Predictor] = {own: predictor}
     for other, component in config.baselines.items() if with_baselines else ():
         if other != own:
             log.info("fitting the baseline %s", other)
             baseline = fit_baseline(component, data, f"baselines.{other}.")
             models[other] = (
-                CalibratedPredictor.fit(baseline, validation, method)
+                CalibratedPredictor.fit(baseline, validation, spec, method)
                 if method != "none"
                 else baseline
             )
     tables = data.tables(fold)
-    predictions = {model: predictor.predict(tables) for model, predictor in models.items()}
+    predictions = {
+        model: among_scored(predictor.predict(tables), tables, spec)
+        for model, predictor in models.items()
+    }
     return evaluate(predictions, tables, n_resamples=config.training.resamples, seed=config.seed)
 
 

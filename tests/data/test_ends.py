@@ -117,11 +117,11 @@ Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 def forgets_the_ends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(NextRule, "left_out", property(lambda rule: (END,)))
+    patch.setattr(NextRule, "scored", lambda rule, spec: np.array(rule.classes(spec)) != END)
 
 
 def scores_the_ends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(NextRule, "left_out", property(lambda rule: rule.not_scored))
+    patch.setattr(NextRule, "scored", lambda rule, spec: np.ones(len(rule.classes(spec)), bool))
 
 
 def looks_at_the_next_customer(patch: pytest.MonkeyPatch) -> None:
