@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -114,6 +115,16 @@ class JourneyDataModule(LightningDataModule):
             for chosen in (draw.weight > 0,)
         }
 
+    def usual_weight(self) -> dict[str, float]:
+        """Per objective, what the points of a training batch weigh on average."""
+        batches = len(self._training_order(0, 1))
+        windows, first = self._training_plan()
+        weights = {}
+        for name, draw in self._training.draws_of(0).items():
+            up_to = np.concatenate(([0.0], np.cumsum(draw.weight, dtype=np.float64)))
+            weights[name] = float((up_to[windows.stop] - up_to[first]).sum()) / batches
+        return weights
+
     def train_dataloader(self) -> DataLoader[Any]:
         """The batches of the trainer's current epoch; a pure function of seed, epoch and rank.
 
@@ -186,14 +197,17 @@ class JourneyDataModule(LightningDataModule):
             "trainer.devices x trainer.num_nodes": self._rank()[1],
         }
 
-    def _training_order(self, rank: int, world_size: int) -> TrainingOrder:
+    def _training_plan(self) -> TrainingPlan:
         if self._plan is None:
             split, events = self.store.split, self._near.events
             newest = newest_event(events, split.periods["train"].end - 1)
             newest[~split.customers("train", events.n_customers)] = -1
             self._plan = plan_training(events, newest, self.store.spec.max_length, self.history)
+        return self._plan
+
+    def _training_order(self, rank: int, world_size: int) -> TrainingOrder:
         return TrainingOrder(
-            self._plan,
+            self._training_plan(),
             batch_size=self.batch_size,
             batch_tokens=self.batch_tokens,
             length_pool=self.length_pool,

@@ -120,10 +120,8 @@ class _Stretches:
     """The moments of the training period at which a point may be drawn after each event.
 
     A moment is uniform in its stretch, and its weight is the length of that. Summed over an
-    epoch, the weighted loss would be an unbiased estimate of the loss at a random moment of the
-    calendar, which is what evaluation asks about; unweighted, busy days would count most. The loss
-    in use divides each batch by the batch's own weight, so it is that estimate within a batch, and
-    batches count alike, however much time their points stand for.
+    epoch, the weighted loss is an unbiased estimate of the loss at a random moment of the
+    calendar, which is what evaluation asks about; unweighted, busy days would count most.
     """
 
     def __init__(

@@ -209,6 +209,7 @@ def fit(
         make_optimizer=lambda groups: build(
             config.training.optimizer, groups, prefix="training.optimizer."
         ),
+        usual_weight=data.usual_weight(),
         settings=config.training,
         seed=config.seed,
         provenance=provenance,

@@ -26,7 +26,7 @@ from seqmarket.data.batch import Targets, TaskBatch
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.schema import QUANTILES, NextRule, SequenceSpec
 from seqmarket.training.config import TrainingConfig
-from seqmarket.training.objectives import Trained, weighted_mean
+from seqmarket.training.objectives import Trained
 from seqmarket.training.tasks import Task
 
 OptimizerFactory = Callable[[Any], Optimizer]
@@ -41,6 +41,7 @@ class JourneyLearner(LightningModule):
         objectives: What each head is trained on, by the name of the head.
         spec: What the model was built for.
         make_optimizer: Builds the optimizer from parameter groups.
+        usual_weight: What the points of a batch weigh on average, by objective.
         settings: Learning-rate schedule.
         seed: Seed of the random numbers of each step.
         provenance: Plain containers that every checkpoint carries, enough to rebuild the model.
@@ -48,6 +49,7 @@ class JourneyLearner(LightningModule):
 
     _steps: Tensor
     _weights: Tensor
+    _usual: Tensor
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class JourneyLearner(LightningModule):
         spec: SequenceSpec,
         *,
         make_optimizer: OptimizerFactory,
+        usual_weight: Mapping[str, float],
         settings: TrainingConfig,
         seed: int,
         provenance: Mapping[str, Any],
@@ -81,6 +84,8 @@ class JourneyLearner(LightningModule):
         self.register_buffer("_steps", torch.zeros(2 + len(objectives)), persistent=False)
         weights = torch.tensor([objective.weight for objective in objectives.values()])
         self.register_buffer("_weights", weights, persistent=False)
+        usual = torch.tensor([max(usual_weight[name], 1e-6) for name in objectives])
+        self.register_buffer("_usual", usual, persistent=False)
 
     def on_train_batch_start(self, batch: TaskBatch, batch_idx: int) -> None:
         """Seeds dropout by the step alone, so that a resumed run draws what it would have drawn."""
@@ -95,10 +100,10 @@ class JourneyLearner(LightningModule):
             target = batch.targets[name]
             raw = self.model.read(states, batch.journeys.time, name, target.points)
             head: Any = self.model.heads[name]
-            losses.append(
-                weighted_mean(head.losses(raw, target.label, target.amount), target.weight)
-            )
-        each = torch.stack(losses)
+            losses.append(torch.dot(head.losses(raw, target.label, target.amount), target.weight))
+        # By the weight of an average batch, not its own: long journeys and short ones are batched
+        # apart, and a point is to count the same in both.
+        each = torch.stack(losses) / self._usual
         total = torch.dot(each, self._weights)
         with torch.no_grad():
             self._steps[0] += 1

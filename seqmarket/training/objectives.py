@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqmarket.data.dense import HazardObjective, NextObjective, Objective, WindowObjective
 from seqmarket.errors import SeqmarketError
@@ -132,12 +131,3 @@ def _hazard(target: EventFilter, tasks: tuple[Task, ...], exposure: bool) -> Tra
     return Trained(
         f"time_to_{name}", tasks, points, sum(task.weight for task in tasks) / len(tasks)
     )
-
-
-def weighted_mean(losses: Tensor, weight: Tensor) -> Tensor:
-    """The mean of N losses; 0 where there are none.
-
-    Relative to the batch's own weight: long and short journeys are batched apart, and the gaps of
-    the short ones, hence their weights, are many times longer.
-    """
-    return torch.dot(losses, weight) / weight.sum().clamp(min=1e-6)

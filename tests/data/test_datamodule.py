@@ -248,3 +248,11 @@ def test_the_newest_history_is_one_window_of_each_customer(store: SequenceStore)
     for name in OBJECTIVES:
         rows = [row for batch in newest for row in asked(batch, name)]
         assert set(rows) < {row for batch in complete for row in asked(batch, name)}
+
+
+@pytest.mark.parametrize("history", ["windows", "newest"])
+def test_the_usual_weight_is_that_of_an_average_batch(store: SequenceStore, history: Any) -> None:
+    data = module(store, history=history, length_pool=3)
+    for name, usual in data.usual_weight().items():
+        weights = [float(batch.targets[name].weight.sum()) for batch in batches(data, 0)]
+        assert usual == pytest.approx(np.mean(weights), rel=1e-5)

@@ -31,7 +31,7 @@ from seqmarket.models.rfm_logistic import RfmLogistic
 from seqmarket.nn.journey_model import JourneyModel
 from seqmarket.schema import MICROSECONDS_PER_DAY, PURCHASES, LabelTable, SequenceSpec, WindowRule
 from seqmarket.training.config import TrainingConfig
-from seqmarket.training.objectives import Trained, make_objectives, weighted_mean
+from seqmarket.training.objectives import Trained, make_objectives
 from seqmarket.training.predictors import BaselinePredictor, DeepPredictor, Predictor
 from seqmarket.training.task_settings import PurchaseTask, TasksConfig, ValueTask
 from seqmarket.training.tasks import Task, make_tasks
@@ -205,7 +205,7 @@ def trained(data: JourneyDataModule, tasks: dict[str, Task]) -> dict[str, Predic
             head: Any = model.heads["purchase"]
             optimizer.zero_grad()
             losses = head.losses(raw, target.label, target.amount)
-            weighted_mean(losses, target.weight).backward()
+            (losses * target.weight).mean().backward()
             optimizer.step()
     logistic = RfmLogistic(store.spec)
     logistic.fit(store.events, data.tables("train"))

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from seqmarket.cli.compose import load_plain
+from seqmarket.data.batch import TaskBatch
 from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.datasets import EvaluationSet
 from seqmarket.nn.journey_model import JourneyModel
@@ -45,6 +46,7 @@ def make_learner(data: JourneyDataModule, tasks: Mapping[str, Task]) -> JourneyL
         make_objectives(tasks, config.training),
         spec,
         make_optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.1, weight_decay=0.5),
+        usual_weight=data.usual_weight(),
         settings=SETTINGS,
         seed=1,
         provenance={"config": {"seed": 1}},
@@ -205,6 +207,49 @@ def test_objectives_that_all_weigh_the_same_are_noticed(
     learner._weights = torch.full((4,), 0.5)
     with pytest.raises(AssertionError):
         step_is_the_weighted_sum(learner, data)
+
+
+def every_point_counts_the_same(learner: JourneyLearner, data: JourneyDataModule) -> None:
+    """The mean loss of an epoch's steps is that of its points, in whichever batches they are."""
+    learner.on_train_epoch_start()
+    training = data.training_set(0)
+    summed, weighed = np.zeros(4), np.zeros(4)
+    for i in range(len(training)):
+        batch = training[i]
+        learner.training_step(batch, 0)
+        states = learner.model.encode(batch.journeys).states
+        for j, name in enumerate(learner.objectives):
+            target = batch.targets[name]
+            head: Any = learner.model.heads[name]
+            raw = learner.model.read(states, batch.journeys.time, name, target.points)
+            losses = head.losses(raw, target.label, target.amount).detach().numpy()
+            summed[j] += (losses * target.weight.numpy()).sum()
+            weighed[j] += float(target.weight.sum())
+    steps, _, *each = learner._steps.tolist()
+    assert steps == len(training) > 3
+    assert np.array(each) / steps == pytest.approx(summed / weighed, rel=1e-4)
+
+
+def test_a_point_counts_the_same_in_every_batch(
+    data: JourneyDataModule, tasks: Mapping[str, Task]
+) -> None:
+    every_point_counts_the_same(make_learner(data, tasks), data)
+
+
+def test_points_that_count_less_in_long_batches_are_noticed(
+    data: JourneyDataModule, tasks: Mapping[str, Task]
+) -> None:
+    learner = make_learner(data, tasks)
+    step = learner.training_step
+
+    def relative_to_the_batch(batch: TaskBatch, batch_idx: int) -> torch.Tensor:
+        weights = [float(batch.targets[name].weight.sum()) for name in learner.objectives]
+        learner._usual = torch.tensor(weights).clamp(min=1e-6)
+        return step(batch, batch_idx)
+
+    learner.training_step = relative_to_the_batch  # type: ignore[method-assign]
+    with pytest.raises(AssertionError):
+        every_point_counts_the_same(learner, data)
 
 
 LOGGED = {

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from seqmarket.data.dense import HazardObjective, NextObjective, WindowObjective
 from seqmarket.data.labels import Neighbours
@@ -29,7 +27,7 @@ from seqmarket.schema import (
 )
 from seqmarket.training.checkpoint import build_model
 from seqmarket.training.config import ComponentConfig, TrainingConfig
-from seqmarket.training.objectives import Trained, make_objectives, weighted_mean
+from seqmarket.training.objectives import Trained, make_objectives
 from seqmarket.training.task_settings import TasksConfig
 from seqmarket.training.tasks import make_tasks
 
@@ -261,54 +259,3 @@ def test_point_weights_that_go_nowhere_are_noticed(
     )
     with pytest.raises(AssertionError):
         counts_time_or_points(store, purchase={})
-
-
-N = 12
-
-
-@pytest.fixture
-def numbers() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
-
-
-def cross_entropies(numbers: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses of N points, with the logits and labels that they are of."""
-    logits = torch.randn(N, 4, generator=numbers)
-    label = torch.randint(4, (N,), generator=numbers)
-    return F.cross_entropy(logits, label, reduction="none"), logits, label
-
-
-def test_equal_weights_give_torchs_own_loss(numbers: torch.Generator) -> None:
-    losses, logits, label = cross_entropies(numbers)
-    for weight in (1.0, 0.01, 250.0):
-        loss = weighted_mean(losses, torch.full((N,), weight))
-        assert float(loss) == pytest.approx(float(F.cross_entropy(logits, label)), rel=1e-6)
-
-
-def weighs_as_often_as_it_says(
-    mean: Callable[[Tensor, Tensor], Tensor], numbers: torch.Generator
-) -> None:
-    """A point of weight 3 counts like three points, one of weight 0 like none."""
-    losses, logits, label = cross_entropies(numbers)
-    times = torch.arange(N) % 4
-    repeated = F.cross_entropy(
-        logits.repeat_interleave(times, dim=0), label.repeat_interleave(times)
-    )
-    assert float(mean(losses, times.float())) == pytest.approx(float(repeated), rel=1e-5)
-
-
-def test_a_point_counts_as_often_as_its_weight(numbers: torch.Generator) -> None:
-    weighs_as_often_as_it_says(weighted_mean, numbers)
-
-
-def test_forgotten_weights_are_noticed(numbers: torch.Generator) -> None:
-    with pytest.raises(AssertionError):
-        weighs_as_often_as_it_says(lambda losses, weight: losses.mean(), numbers)
-
-
-def test_no_points_no_loss() -> None:
-    losses = torch.zeros(0, requires_grad=True)
-    loss = weighted_mean(losses, torch.zeros(0))
-    assert float(loss.detach()) == 0
-    loss.backward()
-    assert losses.grad is not None
