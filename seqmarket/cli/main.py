@@ -30,6 +30,7 @@ VERBS = {
     "embed": Verb("seqmarket.cli.embed:main", "export the state of every customer of a log"),
     "inspect": Verb("seqmarket.cli.inspect_customer:main", "show all that is held of a customer"),
     "erase": Verb("seqmarket.cli.erase:main", "remove customers, and prove that nothing is left"),
+    "simulate": Verb("seqmarket.cli.simulate:main", "simulate a log whose truth is known"),
     "sync": Verb("seqmarket.cli.sync:main", "send a locally recorded run to MLflow"),
 }
 

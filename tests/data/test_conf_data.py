@@ -15,6 +15,7 @@ from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.settings import EncodingSettings, ResourceSettings, Settings, SplitSettings
 from seqmarket.data.sources.complete_journey import CompleteJourney
 from seqmarket.data.sources.files import FileSource
+from seqmarket.data.sources.simulator import JourneySimulator
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.training.config import DataConfig
 
@@ -22,6 +23,7 @@ CONF = Path(__file__).parents[2] / "conf"
 SOURCES = {
     "complete_journey": CompleteJourney,
     "files": FileSource,
+    "simulator": JourneySimulator,
     "synthetic": SyntheticJourneys,
 }
 SHARED = set(DataConfig.model_fields) - {"target", "options"}

@@ -1,0 +1,247 @@
+"""Journeys of a simulated world, with the truth about what each touch brought about.
+
+    python train.py data=simulator data.preset=confounded
+    seqmarket simulate data=simulator --output FOLDER     the log and the truth, as tables
+
+Made in cohorts, one after the other, so that ten million customers need no more memory than a
+thousand. The model is `seqmarket.data.simulation`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seqmarket.data.raw_log import RawLog
+from seqmarket.data.reading import RawPart
+from seqmarket.data.settings import Moment, Settings
+from seqmarket.data.simulation.cohort import SIZE, Cohort, simulate
+from seqmarket.data.simulation.truth import Truth, truth_of
+from seqmarket.data.simulation.world import PRESETS, World
+from seqmarket.data.sources.protocol import fingerprint_of
+from seqmarket.data.validation import EventSchema
+from seqmarket.schema import MICROSECONDS_PER_DAY
+
+log = logging.getLogger(__name__)
+
+_REVISION = 1
+
+_COHORTS_PER_PART = 10
+
+_COLUMNS: dict[str, pl.DataType] = {
+    "customer_id": pl.String(),
+    "time": pl.Datetime("us"),
+    "channel": pl.String(),
+    "event_type": pl.String(),
+    "value": pl.Float64(),
+    "cost": pl.Float64(),
+}
+
+
+class JourneySimulator(Settings):
+    """A simulated log; the same settings give the same log.
+
+    Events are registrations (`site`), touches of the world's channels, visits of a customer's own
+    accord (`direct`), and purchases (`shop`). Where the world says so, customers have the features
+    `intent_score`, a noisy measure of their intent, and `held_out`, the channel that they were kept
+    from by lot (`all`, `none`).
+
+    Attributes:
+        name: Of the log, in reports and runs.
+        preset: The world: `unconfounded`, `confounded`, `order_effects`, `sparse`, `long_paths`.
+        n_customers: Number of customers; fewer are the first ones of more.
+        days: Length of the observation.
+        seed: Of the random numbers.
+        start: Start of the observation.
+        confounding: In place of the world's: how far intent drives the touches of targeted
+            channels.
+        intent_proxy: In place of the world's: correlation of `intent_score` with the lasting
+            intent.
+        visits: In place of the world's: visits per day.
+        holdout: Share of the customers that are kept from one channel, or from all, by lot.
+    """
+
+    name: str = "simulator"
+    preset: Literal["unconfounded", "confounded", "order_effects", "sparse", "long_paths"] = (
+        "unconfounded"
+    )
+    n_customers: int = Field(10_000, ge=1)
+    days: int = Field(180, ge=2)
+    seed: int = Field(1, ge=0)
+    start: Moment = datetime(2024, 1, 1, tzinfo=UTC)
+    confounding: float | None = Field(None, ge=0, le=3)
+    intent_proxy: float | None = Field(None, ge=0, le=1)
+    visits: float | None = Field(None, ge=0)
+    holdout: float = Field(0.0, ge=0, le=1)
+
+    @property
+    def world(self) -> World:
+        """The structural model."""
+        given = {
+            name: value
+            for name in ("confounding", "intent_proxy", "visits")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(PRESETS[self.preset], **given)
+
+    def check(self) -> None:
+        """See `EventSource`. Nothing can be missing."""
+
+    def fingerprint(self) -> str:
+        """See `EventSource`. Another version of NumPy may draw other numbers, so it counts."""
+        options = self.model_dump(mode="json", exclude={"name"})
+        world = asdict(self.world)
+        return fingerprint_of(_REVISION, {**options, "world": world, "numpy": np.__version__})
+
+    def family(self) -> None:
+        """See `EventSource`. It is one log, and does not grow."""
+
+    def open(self) -> RawLog:
+        """See `EventSource`. A part is simulated each time that it is read."""
+        per_part = SIZE * _COHORTS_PER_PART
+        columns = dict(_COLUMNS)
+        if self.world.intent_proxy:
+            columns["intent_score"] = pl.Float64()
+        if self.holdout:
+            columns["held_out"] = pl.String()
+        parts = tuple(
+            RawPart(
+                pl.defer(partial(self._part, number), schema=columns),
+                f"simulated customers from {number * per_part}",
+            )
+            for number in range(-(-self.n_customers // per_part))
+        )
+        return RawLog(
+            parts=parts,
+            schema=EventSchema(
+                static_numeric=("intent_score",) if self.world.intent_proxy else (),
+                static_categorical=("held_out",) if self.holdout else (),
+            ),
+            name=self.name,
+            fingerprint=self.fingerprint(),
+            observed_until=self.start + timedelta(days=self.days),
+        )
+
+    def truth(
+        self, first_day: int = 0, until_day: int | None = None, *, touches: bool = False
+    ) -> Truth:
+        """The true contributions to the purchases of a period.
+
+        Args:
+            first_day: Its first day, from 0.
+            until_day: The day after its last; None: the end of the observation.
+            touches: Whether each touch is measured by itself, which takes most of the time.
+        """
+        days = slice(first_day, self.days if until_day is None else until_day)
+        numbers = range(-(-self.n_customers // SIZE))
+        return truth_of(self.world, map(self._cohort, numbers), days, touches=touches)
+
+    def write(self, folder: Path, *, touches: bool = False) -> Truth:
+        """Writes the log and the truth about it, whole or not at all.
+
+        `events/`, to be read with ``data=files data.path=FOLDER/events``; `channels.parquet` and
+        `customers.parquet`, and `touches.parquet` where asked for, as of `Truth`, with the
+        identifiers and times of the log; `about.json`: the settings, the world and the totals.
+
+        Args:
+            folder: Which does not exist.
+            touches: See `truth`.
+
+        Raises:
+            OSError: The system does not let us.
+        """
+        log.info("simulating %s customers", f"{self.n_customers:,}")
+        beside = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            (beside / "events").mkdir(parents=True)
+            for number, part in enumerate(self.open().parts):
+                part.frame.collect().write_parquet(beside / f"events/part-{number:04}.parquet")
+            log.info("running the world again without touches")
+            truth = self.truth(touches=touches)
+            _named(truth.customers, self).write_parquet(beside / "customers.parquet")
+            truth.channels.write_parquet(beside / "channels.parquet")
+            if truth.touches is not None:
+                _named(truth.touches, self).write_parquet(beside / "touches.parquet")
+            totals = {name: getattr(truth, name) for name in ("expected", "organic", "purchases")}
+            about = {"settings": self.model_dump(mode="json"), "world": asdict(self.world)}
+            (beside / "about.json").write_text(json.dumps({**about, **totals}, indent=1))
+            beside.rename(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return truth
+
+    def _cohort(self, number: int) -> Cohort:
+        size = min(SIZE, self.n_customers - number * SIZE)
+        return simulate(self.world, self.days, self.seed, number, size, self.holdout)
+
+    def _part(self, part: int) -> pl.DataFrame:
+        numbers = range(part * _COHORTS_PER_PART, (part + 1) * _COHORTS_PER_PART)
+        return pl.concat(
+            _events(self, self._cohort(number), number * SIZE)
+            for number in numbers
+            if number * SIZE < self.n_customers
+        )
+
+
+def _named(table: pl.DataFrame, settings: JourneySimulator) -> pl.DataFrame:
+    """The same with the identifiers and times of the log."""
+    ids = customer_ids(table["customer"].cast(pl.Int64).to_numpy()).alias("customer_id")
+    table = table.drop("customer").insert_column(0, ids)
+    if "day" not in table.columns:
+        return table
+    past = (pl.col("day") * MICROSECONDS_PER_DAY).cast(pl.Int64).cast(pl.Duration("us"))
+    start = pl.lit(settings.start.replace(tzinfo=None)).cast(pl.Datetime("us"))
+    return table.with_columns(day=start + past).rename({"day": "time"})
+
+
+def customer_ids(number: NDArray[np.int64]) -> pl.Series:
+    """(N,) identifiers of the customers with these numbers."""
+    return pl.Series(number).cast(pl.String).str.zfill(8).str.replace("^", "c")
+
+
+def _events(settings: JourneySimulator, cohort: Cohort, first: int) -> pl.DataFrame:
+    """All events of a cohort, whose first customer has this number."""
+    world = settings.world
+    n = len(cohort.arrival)
+    n_channels, days = cohort.touched.shape[:2]
+    # As of one more kind of channel each: visits, purchases, registrations.
+    happens = np.concatenate(
+        [cohort.touched, cohort.visited[None], cohort.bought[None], np.zeros((1, days, n), bool)]
+    )
+    happens[-1, cohort.arrival, np.arange(n)] = True
+    kind, day, who = np.nonzero(happens)
+    hour = np.concatenate([cohort.hour, np.zeros((1, days, n), np.float32)])[kind, day, who]
+    buys = kind == n_channels + 1
+    channels = np.array([*world.names, "direct", "shop", "site"])
+    types = np.array(["touch"] * n_channels + ["visit", "purchase", "registration"])
+    cost = np.array([channel.cost for channel in world.channels] + [0.0] * 3)
+    start = np.datetime64(settings.start.replace(tzinfo=None), "us")
+    past = (day + hour.astype(np.float64)) * MICROSECONDS_PER_DAY
+    events = pl.DataFrame(
+        {
+            "customer_id": customer_ids(first + who),
+            "time": start + past.astype("timedelta64[us]"),
+            "channel": channels[kind],
+            "event_type": types[kind],
+            "value": np.where(buys, cohort.value[day, who], np.nan),
+            "cost": cost[kind],
+        }
+    ).with_columns(pl.col("value").fill_nan(None))
+    if world.intent_proxy:
+        events = events.with_columns(intent_score=cohort.score[who])
+    if settings.holdout:
+        groups = np.array([*world.names, "all", "none"])
+        events = events.with_columns(held_out=groups[cohort.held_out[who]])
+    return events
