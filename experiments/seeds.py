@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=500)
     options = parser.parse_args()
     runs = [
-        pl.read_parquet(run / "predictions.parquet").sort("task", "model", *ROW)
+        pl.read_parquet(run / "predictions.parquet").sort(
+            "task", "model", *ROW, maintain_order=True
+        )
         for run in options.runs
     ]
     order = pl.read_parquet(options.runs[0] / "predictions.parquet", columns=["model"])["model"]

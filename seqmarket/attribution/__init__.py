@@ -1,0 +1,1 @@
+"""What each touch contributed, by rules, chains, games, regressions and the deep model."""

@@ -1,0 +1,107 @@
+"""What every attribution method is, and what it yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from seqmarket.attribution.journeys import Journeys
+
+Floats = NDArray[np.float64]
+
+Basis = Literal["observed", "expected"]
+"""Which conversions are divided: those that happened, or those that a model expects."""
+
+
+class Evidence(NamedTuple):
+    """What a method may look at.
+
+    Attributes:
+        journeys: Of the period whose conversions are attributed.
+        history: Of the training period, for methods that learn effects.
+    """
+
+    journeys: Journeys
+    history: Journeys
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each touch contributed, signed, and what would have happened anyway.
+
+    Credits conserve: ``credit.sum() + organic.sum()`` are the conversions of the basis, and their
+    values likewise.
+
+    Attributes:
+        method: Name.
+        basis: Which conversions are divided.
+        credit: (M,) conversions per touch.
+        organic: (C,) conversions per customer that no touch is credited with.
+        value: (M,) value per touch.
+        organic_value: (C,) value per customer.
+    """
+
+    method: str
+    basis: Basis
+    credit: Floats
+    organic: Floats
+    value: Floats
+    organic_value: Floats
+
+    @property
+    def total(self) -> float:
+        """Conversions that were divided."""
+        return float(self.credit.sum() + self.organic.sum())
+
+
+class Attributor(Protocol):
+    """A method, built by keyword from `conf/attribution/<method>.yaml`.
+
+    Attributes:
+        signed: Whether credit may be negative. A method that cannot show harm says so here.
+    """
+
+    signed: ClassVar[bool]
+
+    def attribute(self, evidence: Evidence) -> Attribution:
+        """Divides the conversions of the journeys among their touches.
+
+        Raises:
+            SeqmarketError: The method cannot be used on these journeys.
+        """
+        ...
+
+
+def attribution_table(journeys: Journeys, attributions: dict[str, Attribution]) -> pl.DataFrame:
+    """One row per touch and method.
+
+    Columns: `method`, `customer` (the row of the customer in the store, not an identifier), `touch`
+    (the row of the event), `time` (UTC), `channel`, `credit` (conversions, signed).
+    """
+    names = np.array(journeys.channels)
+    touches = pl.DataFrame(
+        {
+            "customer": journeys.customer,
+            "touch": journeys.touch,
+            "time": pl.Series(journeys.time).cast(pl.Datetime("us", "UTC")),
+            "channel": names[journeys.channel],
+        }
+    )
+    return pl.concat(
+        touches.with_columns(credit=pl.Series(found.credit)).insert_column(
+            0, pl.Series([method], dtype=pl.String).new_from_index(0, len(touches)).alias("method")
+        )
+        for method, found in attributions.items()
+    )
+
+
+def by_customer(journeys: Journeys, credit: Floats) -> Floats:
+    """(C, K) credit of each channel for each customer."""
+    n = len(journeys.channels)
+    summed = np.zeros((journeys.n_customers, n))
+    np.add.at(summed, (journeys.customer, journeys.channel), credit)
+    return summed

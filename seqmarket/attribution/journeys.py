@@ -1,0 +1,290 @@
+"""From an event log to what is attributed: touches, conversions, and the paths between them.
+
+M  touches     V  conversions     P  paths     K  channels     C  customers
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seqmarket.data.labels import Neighbours
+from seqmarket.data.settings import Duration, Settings
+from seqmarket.data.splits import Period
+from seqmarket.errors import SeqmarketError
+from seqmarket.schema import (
+    MICROSECONDS_PER_DAY,
+    SPECIAL_TOKENS,
+    UNK,
+    EventArrays,
+    EventFilter,
+    SequenceSpec,
+)
+
+OTHER = "<other>"
+"""The channel of touches whose own channel the training period did not show."""
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class TouchFilter(Settings):
+    """Which events are touches: those that fulfil both conditions, and are no purchase.
+
+    Attributes:
+        channel: Only events of these channels; empty: of any.
+        event_type: Only events of these types; empty: of any.
+    """
+
+    channel: tuple[str, ...] = ()
+    event_type: tuple[str, ...] = ()
+
+
+class JourneySettings(Settings):
+    """How journeys are made of a log.
+
+    Attributes:
+        touches: Which events are touches.
+        lookback: A touch counts for a conversion at most that long after it; and a path ends where
+            nothing follows for as long.
+        conversions: Whether each purchase is attributed, or a customer's first in the period.
+        restart: Whether a purchase ends a path, so that touches before it count for it alone, or
+            they go on to count for later ones.
+        direct: Channels of visits of a customer's own accord.
+    """
+
+    touches: TouchFilter = TouchFilter()
+    lookback: Duration = timedelta(days=30)
+    conversions: Literal["every", "first"] = "every"
+    restart: bool = True
+    direct: tuple[str, ...] = Field(())
+
+
+class Paths(NamedTuple):
+    """Stretches of one customer's touches; touches ``first[p]`` to ``stop[p]`` are path p's.
+
+    Attributes:
+        first: (P,) index of a touch.
+        stop: (P,) the one after its last; a conversion may have a path without touches.
+        conversion: (P,) index of the conversion that ends it, -1 for none.
+    """
+
+    first: Ints
+    stop: Ints
+    conversion: Ints
+
+    def rows(self) -> tuple[Ints, Ints]:
+        """For each touch of each path: the path, and the touch."""
+        size = self.stop - self.first
+        path = np.repeat(np.arange(len(size)), size)
+        within = np.arange(len(path)) - np.repeat(np.cumsum(size) - size, size)
+        return path, self.first[path] + within
+
+    def take(self, which: NDArray[np.bool_] | Ints) -> Paths:
+        """Some of them."""
+        return Paths(*(column[which] for column in self))
+
+
+@dataclass(frozen=True)
+class Journeys:
+    """The touches and conversions of a period, in the order of the log.
+
+    Touches of the lookback before the period are there too, for they count for conversions in it.
+    Touches that no conversion follows, and whose lookback runs past the end of the period, are
+    censored: whether they lead to one is not known. They are in no path, and counted.
+
+    Attributes:
+        events: The log.
+        spec: How it was encoded.
+        period: Start and end (exclusive), microseconds.
+        settings: How they were made.
+        channels: K names.
+        touch: (M,) index of the event.
+        customer: (M,) its customer.
+        time: (M,) microseconds.
+        channel: (M,) index into `channels`.
+        cost: (M,) in the log's own currency; 0 where the log has none.
+        conversion: (V,) index of the event.
+        converts: (V,) its customer.
+        paths: All paths, those of conversions first, in the order of `conversion`.
+        censored: Number of touches that were left out of the paths.
+    """
+
+    events: EventArrays
+    spec: SequenceSpec
+    period: Period
+    settings: JourneySettings
+    channels: tuple[str, ...]
+    touch: Ints
+    customer: Ints
+    time: Ints
+    channel: Ints
+    cost: Floats
+    conversion: Ints
+    converts: Ints
+    paths: Paths
+    censored: int
+
+    @property
+    def n_customers(self) -> int:
+        """C."""
+        return self.events.n_customers
+
+    @property
+    def value(self) -> Floats:
+        """(V,) of the conversions."""
+        return self.events.value[self.conversion].astype(np.float64)
+
+    @property
+    def converting(self) -> Paths:
+        """The V paths that end with a conversion."""
+        return self.paths.take(np.arange(len(self.conversion)))
+
+    def days_before(self, paths: Paths, path: Ints, touch: Ints) -> Floats:
+        """(N,) days from touches to the conversions that end their paths."""
+        end = self.events.time[self.conversion[paths.conversion[path]]]
+        return np.asarray((end - self.time[touch]) / MICROSECONDS_PER_DAY)
+
+
+def make_journeys(
+    events: EventArrays, spec: SequenceSpec, period: Period, settings: JourneySettings
+) -> Journeys:
+    """The journeys of a period.
+
+    Raises:
+        SeqmarketError: A channel or type of event is named that the log does not have, or there is
+            neither a touch nor a conversion.
+    """
+    _check_names(spec, settings)
+    lookback = settings.lookback // timedelta(microseconds=1)
+    inside = (events.time >= period.start) & (events.time < period.end)
+    near = Neighbours(events, spec)
+    wanted = EventFilter(False, settings.touches.channel, settings.touches.event_type)
+    touches = wanted.mask(events, spec) & ~events.purchase
+    touches &= (events.time >= period.start - lookback) & (events.time < period.end)
+    touch = np.flatnonzero(touches)
+    conversion = np.flatnonzero(events.purchase & inside)
+    if settings.conversions == "first":
+        _, first = np.unique(near.customer[conversion], return_index=True)
+        conversion = conversion[first]
+    if not len(touch) and not len(conversion):
+        raise SeqmarketError(
+            "there is no touch and no purchase to attribute",
+            where=f"attribution.journeys, {period}",
+            fix="choose another period, or other touches (attribution.journeys.touches)",
+        )
+    customer, time = near.customer[touch], np.asarray(events.time[touch])
+    paths, censored = _paths(near, period, settings, touch, conversion, lookback)
+    return Journeys(
+        events=events,
+        spec=spec,
+        period=period,
+        settings=settings,
+        channels=(*spec.channel.categories, OTHER),
+        touch=touch,
+        customer=customer,
+        time=time,
+        channel=_channel(events, spec, touch),
+        cost=_cost(events, spec, touch),
+        conversion=conversion,
+        converts=near.customer[conversion],
+        paths=paths,
+        censored=censored,
+    )
+
+
+def _paths(
+    near: Neighbours,
+    period: Period,
+    settings: JourneySettings,
+    touch: Ints,
+    conversion: Ints,
+    lookback: int,
+) -> tuple[Paths, int]:
+    events = near.events
+    time, customer = np.asarray(events.time[touch]), near.customer[touch]
+    # Of each conversion: its customer's touches before it in the order of the log ...
+    stop = np.searchsorted(touch, conversion)
+    earliest = np.maximum(
+        np.searchsorted(touch, events.offsets[near.customer[conversion]]),
+        _first_since(time, customer, near.customer[conversion], events.time[conversion] - lookback),
+    )
+    if settings.restart:
+        # ... and after the purchase before it, one that is not attributed too.
+        bought = np.flatnonzero(events.purchase)
+        before = np.searchsorted(bought, conversion) - 1
+        last = np.where(before >= 0, bought[np.maximum(before, 0)], -1)
+        earliest = np.maximum(earliest, np.searchsorted(touch, last))
+    converting = Paths(np.minimum(earliest, stop), stop, np.arange(len(conversion)))
+
+    # What no conversion takes in breaks where nothing follows within the lookback.
+    taken = np.zeros(len(touch) + 1, dtype=np.int64)
+    np.add.at(taken, converting.first, 1)
+    np.add.at(taken, converting.stop, -1)
+    free = (np.cumsum(taken[:-1]) == 0) & (time >= period.start)
+    known = time + lookback < period.end
+    censored = int((free & ~known).sum())
+    free = np.flatnonzero(free & known)
+    gap = np.diff(time[free], prepend=0) > lookback
+    new = np.diff(customer[free], prepend=-1) != 0
+    apart = np.diff(free, prepend=-2) != 1
+    starts = np.flatnonzero(gap | new | apart)
+    first = free[starts]
+    last = free[np.append(starts[1:], len(free)) - 1] if len(free) else free
+    nothing = Paths(first, last + 1, np.full(len(first), -1))
+    both = (np.concatenate(columns) for columns in zip(converting, nothing, strict=True))
+    return Paths(*both), censored
+
+
+def _first_since(time: Ints, customer: Ints, who: Ints, since: Ints) -> Ints:
+    """(N,) index of the first touch of each customer at or after a moment."""
+    if not len(time):
+        return np.zeros(len(who), dtype=np.int64)
+    low = np.searchsorted(customer, who, side="left")
+    high = np.searchsorted(customer, who, side="right")
+    for _ in range(int((high - low).max(initial=0)).bit_length()):
+        middle = (low + high) // 2
+        open_ = low < high
+        earlier = open_ & (time[np.minimum(middle, len(time) - 1)] < since)
+        low, high = np.where(earlier, middle + 1, low), np.where(open_ & ~earlier, middle, high)
+    return low
+
+
+def _channel(events: EventArrays, spec: SequenceSpec, touch: Ints) -> Ints:
+    ids = events.channel[touch].astype(np.int64)
+    return np.where(ids <= UNK, spec.n_channels, ids - SPECIAL_TOKENS)
+
+
+def _cost(events: EventArrays, spec: SequenceSpec, touch: Ints) -> Floats:
+    """The cost as it was in the log: its feature is a scaled logarithm of it."""
+    names = [feature.name for feature in spec.numeric]
+    if "cost" not in names:
+        return np.zeros(len(touch))
+    at = names.index("cost")
+    feature = spec.numeric[at]
+    scaled = events.features[touch, at].astype(np.float64)
+    logarithm = scaled * feature.scale + feature.center
+    if feature.has_missing:
+        flags = len(names) + sum(f.has_missing for f in spec.numeric[:at])
+        logarithm = np.where(events.features[touch, flags] > 0, 0.0, logarithm)
+    return np.asarray(np.sign(logarithm) * np.expm1(np.abs(logarithm)))
+
+
+def _check_names(spec: SequenceSpec, settings: JourneySettings) -> None:
+    for key, names, known in (
+        ("touches.channel", settings.touches.channel, spec.channel.categories),
+        ("touches.event_type", settings.touches.event_type, spec.event_type.categories),
+        ("direct", settings.direct, spec.channel.categories),
+    ):
+        for name in names:
+            if name not in known:
+                raise SeqmarketError(
+                    f"the log has no '{name}' in the training period",
+                    where=f"attribution.journeys.{key}",
+                    fix=f"choose of: {', '.join(known)}",
+                )

@@ -1,0 +1,130 @@
+"""What the channels contributed, with intervals: one table for any set of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from seqmarket.attribution.attributor import Attribution, by_customer
+from seqmarket.attribution.journeys import Floats, Journeys
+
+ORGANIC = "<organic>"
+"""The row of what no touch is credited with."""
+
+
+class Shares(NamedTuple):
+    """Credit of the channels and what is organic, on all customers and on resamples of them.
+
+    Attributes:
+        credit: (K + 1,) conversions; the last is organic.
+        draws: (R, K + 1) the same on each resample.
+    """
+
+    credit: Floats
+    draws: Floats
+
+    def share(self) -> tuple[Floats, Floats]:
+        """(K,) and (R, K) part of the credit of all touches, which may be negative or above 1."""
+        return _of_touches(self.credit[None])[0], _of_touches(self.draws)
+
+
+def resample(
+    journeys: Journeys, found: Attribution, *, n_resamples: int = 500, seed: int = 0
+) -> Shares:
+    """Draws customers with replacement; each keeps the credit that the method gave.
+
+    So the interval says what other customers would change, and not what a method fitted to them
+    would have learnt.
+    """
+    each = np.column_stack([by_customer(journeys, found.credit), found.organic])
+    # A customer without any credit changes nothing, and is one of a number that can be drawn.
+    some = each[np.abs(each).sum(axis=1) > 0]
+    random = np.random.default_rng(seed)
+    n = journeys.n_customers
+    draws = np.empty((n_resamples, each.shape[1]))
+    for i in range(n_resamples):
+        present = random.binomial(n, len(some) / n) if len(some) < n else n
+        times = np.bincount(random.integers(max(len(some), 1), size=present), minlength=len(some))
+        draws[i] = times[: len(some)] @ some
+    return Shares(each.sum(axis=0), draws)
+
+
+def channel_summary(
+    journeys: Journeys,
+    attributions: Mapping[str, Attribution],
+    *,
+    n_resamples: int = 500,
+    seed: int = 0,
+    level: float = 0.9,
+) -> pl.DataFrame:
+    """One row per method and channel, and one for what is organic.
+
+    Columns: `method`, `basis`, `channel`, `touches` and `cost` (within the period), `credit`
+    (conversions, signed) with `credit_low` and `credit_high`, `share` (of the credit of all
+    touches) with its bounds, `value`, `cpa` (cost per conversion credited, where that is positive)
+    and `roas` (value per cost).
+
+    Args:
+        journeys: The journeys.
+        attributions: By method.
+        n_resamples: Of customers.
+        seed: Of the resamples.
+        level: Of the intervals.
+    """
+    inside = journeys.time >= journeys.period.start
+    n = len(journeys.channels)
+    touches = np.bincount(journeys.channel[inside], minlength=n)
+    cost = np.zeros(n)
+    np.add.at(cost, journeys.channel[inside], journeys.cost[inside])
+    frames = []
+    for method, found in attributions.items():
+        drawn = resample(journeys, found, n_resamples=n_resamples, seed=seed)
+        share, share_draws = drawn.share()
+        low, high = _interval(drawn.draws, level)
+        share_low, share_high = _interval(share_draws, level)
+        value = np.zeros(n)
+        np.add.at(value, journeys.channel, found.value)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "method": [method] * (n + 1),
+                    "basis": [found.basis] * (n + 1),
+                    "channel": [*journeys.channels, ORGANIC],
+                    "touches": [*touches.tolist(), None],
+                    "cost": [*cost.tolist(), None],
+                    "credit": drawn.credit,
+                    "credit_low": low,
+                    "credit_high": high,
+                    "share": [*share.tolist(), None],
+                    "share_low": [*share_low.tolist(), None],
+                    "share_high": [*share_high.tolist(), None],
+                    "value": [*value.tolist(), float(found.organic_value.sum())],
+                }
+            )
+        )
+    table = pl.concat(frames)
+    used = (pl.col("touches") > 0) | (pl.col("credit") != 0) | (pl.col("channel") == ORGANIC)
+    return table.filter(used).with_columns(
+        cpa=pl.when((pl.col("credit") > 0) & (pl.col("cost") > 0)).then(
+            pl.col("cost") / pl.col("credit")
+        ),
+        roas=pl.when(pl.col("cost") > 0).then(pl.col("value") / pl.col("cost")),
+    )
+
+
+def _of_touches(credit: Floats) -> Floats:
+    total = credit[:, :-1].sum(axis=1, keepdims=True)
+    return np.divide(
+        credit[:, :-1], total, out=np.full(credit[:, :-1].shape, np.nan), where=total != 0
+    )
+
+
+def _interval(draws: Floats, level: float) -> NDArray[np.float64]:
+    if not len(draws):
+        return np.full((2, draws.shape[1]), np.nan)
+    tail = (1 - level) / 2
+    return np.asarray(np.quantile(draws, [tail, 1 - tail], axis=0))
