@@ -118,9 +118,7 @@ def channel_summary(
 
 def _of_touches(credit: Floats) -> Floats:
     total = credit[:, :-1].sum(axis=1, keepdims=True)
-    return np.divide(
-        credit[:, :-1], total, out=np.full(credit[:, :-1].shape, np.nan), where=total != 0
-    )
+    return np.asarray(credit[:, :-1] / np.where(total == 0, np.nan, total))
 
 
 def _interval(draws: Floats, level: float) -> NDArray[np.float64]:
