@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -135,6 +136,25 @@ class Journeys:
         """C."""
         return self.events.n_customers
 
+    @cached_property
+    def owner(self) -> Ints:
+        """(E,) the customer of every event."""
+        return np.repeat(np.arange(self.n_customers), np.diff(self.events.offsets))
+
+    @cached_property
+    def is_touch(self) -> NDArray[np.bool_]:
+        """(E,) whether an event is a touch, whenever it was."""
+        return _is_touch(self.events, self.spec, self.settings)
+
+    @cached_property
+    def every_touch(self) -> Ints:
+        """(A,) index of every touch of the log, whenever it was."""
+        return np.flatnonzero(self.is_touch)
+
+    def channel_of(self, event: Ints) -> Ints:
+        """(N,) index into `channels` of the channels of some events."""
+        return _channel(self.events, self.spec, event)
+
     @property
     def value(self) -> Floats:
         """(V,) of the conversions."""
@@ -164,8 +184,7 @@ def make_journeys(
     lookback = settings.lookback // timedelta(microseconds=1)
     inside = (events.time >= period.start) & (events.time < period.end)
     near = Neighbours(events, spec)
-    wanted = EventFilter(False, settings.touches.channel, settings.touches.event_type)
-    touches = wanted.mask(events, spec) & ~events.purchase
+    touches = _is_touch(events, spec, settings)
     touches &= (events.time >= period.start - lookback) & (events.time < period.end)
     touch = np.flatnonzero(touches)
     conversion = np.flatnonzero(events.purchase & inside)
@@ -253,6 +272,13 @@ def _first_since(time: Ints, customer: Ints, who: Ints, since: Ints) -> Ints:
         earlier = open_ & (time[np.minimum(middle, len(time) - 1)] < since)
         low, high = np.where(earlier, middle + 1, low), np.where(open_ & ~earlier, middle, high)
     return low
+
+
+def _is_touch(
+    events: EventArrays, spec: SequenceSpec, settings: JourneySettings
+) -> NDArray[np.bool_]:
+    wanted = EventFilter(False, settings.touches.channel, settings.touches.event_type)
+    return wanted.mask(events, spec) & ~events.purchase
 
 
 def _channel(events: EventArrays, spec: SequenceSpec, touch: Ints) -> Ints:

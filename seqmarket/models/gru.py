@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from seqmarket.nn.dropout import ChannelDropout
 from seqmarket.nn.embedding import EventEmbedding
-from seqmarket.nn.explicit_gru import written_out_gru, written_out_pays
+from seqmarket.nn.explicit_gru import written_out_gru
 from seqmarket.nn.pooling import last_state
+from seqmarket.nn.precision import training_on_cpu
 from seqmarket.schema import SequenceSpec
 from seqmarket.tensors import Encoding, JourneyBatch
 
@@ -76,7 +77,7 @@ class GRUEncoder(nn.Module):
 
     def recur(self, x: Tensor) -> Tensor:
         """The states (B, T, D) after each of (B, T, D) embedded events."""
-        if not torch.jit.is_scripting() and written_out_pays(x):  # type: ignore[attr-defined]
+        if not torch.jit.is_scripting() and training_on_cpu(x):  # type: ignore[attr-defined]
             return written_out_gru(self.rnn, x)
         states, _ = self.rnn(x)
         return states  # type: ignore[no-any-return]

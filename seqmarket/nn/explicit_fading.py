@@ -1,4 +1,4 @@
-"""Fading counts event by event, where that is faster than by chunks: on a CPU.
+"""Fading counts event by event, where that is faster than by chunks: training on a CPU.
 
 Shape legend: B journeys, T events of the longest, M memories, K kinds of events.
 """
@@ -10,17 +10,28 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from seqmarket.nn.precision import training_on_cpu
+
+_FEW_EVENTS, _MANY_JOURNEYS = 64, 64
+
+
+@torch.jit.unused
+def step_by_step_pays(fade: Tensor, weight: Tensor) -> bool:
+    """Whether `explicit_fading` is faster than chunks, and gives every gradient that is wanted."""
+    b, t, _ = weight.shape
+    wanted = training_on_cpu(weight) and not fade.requires_grad
+    return wanted and (t <= _FEW_EVENTS or b >= _MANY_JOURNEYS)
+
 
 @torch.jit.unused
 def explicit_fading(fade: Tensor, weight: Tensor) -> Tensor:
     """All states of ``h[t] = fade[t] * h[t - 1] + weight[t]``, from ``h[-1] = 0``.
 
     What `seqmarket.nn.recurrence.linear_scan` computes for every memory of every kind; but the
-    fades belong to memories alone and are constants, which spares a backward pass to them, and a
-    journey is T steps on arrays that stay in the cache.
+    fades belong to memories alone, and a journey is T steps on arrays that stay in the cache.
 
     Args:
-        fade: (B, T, M) float32 between 0 and 1; gets no gradient.
+        fade: (B, T, M) float32 between 0 and 1, which needs no gradient.
         weight: (B, T, K) float32, what each event adds.
 
     Returns:
@@ -43,6 +54,7 @@ class _Fading(Function):
         for i in range(1, t):
             torch.addcmul(added[i], fades[i], states[i - 1], out=states[i])
         ctx.save_for_backward(*fades)
+        ctx.kinds = weight.size(2)
         return counts.flatten(2).transpose(0, 1)
 
     @staticmethod
@@ -52,7 +64,8 @@ class _Fading(Function):
         b, m, _ = fades[0].shape
         due = torch.empty_like(grad.transpose(0, 1), memory_format=torch.contiguous_format)
         due.copy_(grad.transpose(0, 1))
-        steps = due.view(len(fades), b, m, -1).unbind(0)
+        each = due.view(len(fades), b, m, ctx.kinds)
+        steps = each.unbind(0)
         for i in range(len(fades) - 1, 0, -1):
             steps[i - 1].addcmul_(fades[i], steps[i])
-        return None, due.view(len(fades), b, m, -1).sum(dim=2).transpose(0, 1)
+        return None, each.sum(dim=2).transpose(0, 1)

@@ -21,12 +21,6 @@ _IN_CACHE = 1 << 16
 
 
 @torch.jit.unused
-def written_out_pays(x: Tensor) -> bool:
-    """Whether a GRU over ``x`` is better run by `written_out_gru`: in training on a CPU."""
-    return torch.is_grad_enabled() and x.device.type == "cpu"
-
-
-@torch.jit.unused
 def written_out_gru(rnn: nn.GRU, x: Tensor) -> Tensor:
     """What ``rnn(x)[0]`` computes, with gradients to the weights of ``rnn`` and to ``x``.
 
@@ -83,7 +77,7 @@ class _GRULayer(Function):
         # Per event, to r, z, what the candidate recalls, and the candidate; before activations.
         due = x.new_empty(t, b, 4, h)
         state_due = torch.zeros_like(grad[0])
-        at_once = max(1, _IN_CACHE // (b * h))
+        at_once = max(1, _IN_CACHE // max(b * h, 1))
         for end in range(t, 0, -at_once):
             part = slice(max(0, end - at_once), end)
             r, z, n = gates[part].chunk(3, dim=2)
@@ -96,13 +90,14 @@ class _GRULayer(Function):
         flat = due.view(t * b, 4 * h)
         to_gates, to_state, to_candidate = flat[:, : 2 * h], flat[:, : 3 * h], flat[:, 3 * h :]
         x_due = torch.addmm(to_gates @ w_in[: 2 * h], to_candidate, w_in[2 * h :])
-        x = x.view(t * b, -1)
+        d = x.size(2)
+        x = x.view(t * b, d)
         w_in_due = torch.cat([to_gates.t() @ x, to_candidate.t() @ x])
         w_state_due = to_state.t() @ states[:-1].view(t * b, h)
         # As a product: in bfloat16, `sum` takes ten times as long.
         biases = (flat.new_ones(1, t * b) @ flat).squeeze(0)
         b_in_due = torch.cat([biases[: 2 * h], biases[3 * h :]])
-        return x_due.view(t, b, -1), w_in_due, w_state_due, b_in_due, biases[: 3 * h]
+        return x_due.view(t, b, d), w_in_due, w_state_due, b_in_due, biases[: 3 * h]
 
 
 def _tanh_(x: Tensor) -> None:

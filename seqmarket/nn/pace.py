@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from seqmarket.nn.explicit_fading import explicit_fading
+from seqmarket.nn.explicit_fading import explicit_fading, step_by_step_pays
 from seqmarket.nn.recurrence import linear_scan
 from seqmarket.nn.time_encoding import SECOND, days_since_first, days_since_previous
 from seqmarket.schema import SequenceSpec
@@ -59,7 +59,7 @@ class FadingCounts(nn.Module):
         gap = days_since_previous(days_since_first(batch.time, batch.mask))  # (B, T)
         fade = torch.exp(gap.unsqueeze(-1) / -self.memories)  # (B, T, memories)
         scripting = torch.jit.is_scripting()  # type: ignore[attr-defined]
-        if not scripting and weight.device.type == "cpu":
+        if not scripting and step_by_step_pays(fade, weight):
             return torch.log1p(explicit_fading(fade, weight))
         return torch.log1p(fading_by_chunks(fade, weight))
 

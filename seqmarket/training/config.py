@@ -307,6 +307,15 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _float16_needs_a_gpu(self) -> Self:
+        if self.trainer.precision == "16-mixed" and self.trainer.accelerator == "cpu":
+            raise wrong(
+                "trainer.precision",
+                "16-mixed is for GPUs; on a CPU train in 32-true or bf16-mixed",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scaled_gradients_are_clipped(self) -> Self:
         if self.trainer.precision == "16-mixed" and self.training.optimizer.options.get("fused"):
             raise wrong(

@@ -119,10 +119,11 @@ class JourneyLearner(LightningModule):
     ) -> None:
         """Clips the norm, with a fused optimizer too.
 
-        Lightning refuses that in every mixed precision; but only gradients in float16 are scaled,
-        and a fused optimizer is not configured with those.
+        Lightning refuses that in every mixed precision; but only gradients in float16 are scaled.
         """
-        if gradient_clip_val is not None:
+        if self.trainer.precision == "16-mixed":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_train_epoch_start(self) -> None:

@@ -241,6 +241,26 @@ def check_paths(build: Build, spec: SequenceSpec, journeys: Journeys) -> None:
         same(encoder(batch).pooled, in_training, "without gradients")
 
 
+def check_export(build: Build, spec: SequenceSpec, journeys: Journeys) -> None:
+    """What training has written out stays out of an exported program."""
+    encoder = built(build, spec)
+    batch = journeys(spec, [4, 9, 1])
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, *columns: Tensor) -> Tensor:
+            return self.encoder(JourneyBatch(*columns)).pooled  # type: ignore[no-any-return]
+
+    with warnings.catch_warnings():
+        # Of torch's own recurrent layers, which keep a list of their weights.
+        warnings.filterwarnings("ignore", message="The tensor attributes .*_flat_weights")
+        exported = torch.export.export(Pooled(), tuple(batch), strict=False).module()
+    same(exported(*batch), encoder(batch).pooled, "exported")
+
+
 CHECKS: list[Check] = [
     check_shapes,
     check_padding,
@@ -254,6 +274,7 @@ CHECKS: list[Check] = [
     check_order,
     check_time,
     check_paths,
+    check_export,
 ]
 
 

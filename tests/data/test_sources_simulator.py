@@ -79,14 +79,6 @@ def test_what_it_holds(read_log: Read) -> None:
     assert set(first["event_type"]) == {"registration"}
 
 
-def test_touches_of_a_day_come_before_its_purchase() -> None:
-    events = events_of(n_customers=400).with_columns(day=pl.col("time").dt.date())
-    buys = events.filter(event_type="purchase").select("customer_id", "day", bought="time")
-    same_day = events.filter(event_type="touch").join(buys, on=["customer_id", "day"])
-    assert len(same_day) > 50
-    assert (same_day["time"] < same_day["bought"]).all()
-
-
 def test_who_is_held_out_meets_nothing() -> None:
     events = events_of(n_customers=600, holdout=0.6).filter(event_type="touch")
     assert not len(events.filter(held_out="all"))
@@ -96,7 +88,7 @@ def test_who_is_held_out_meets_nothing() -> None:
 
 def targeting(confounding: float) -> float:
     """How much higher than that of the customers the intent of those is whom the placebo meets."""
-    options = {"confounding": confounding, "intent_proxy": 1.0, "n_customers": SIZE, "days": 90}
+    options = {"confounding": confounding, "intent_proxy": 1.0, "n_customers": 2_000, "days": 90}
     events = events_of(**options)
     met = events.filter(channel=PLACEBO)["intent_score"].mean()
     every = events.unique("customer_id")["intent_score"].mean()
@@ -141,10 +133,10 @@ def test_luck_that_depends_on_the_effects_is_noticed(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("proxy", [0.3, 0.9])
 def test_the_score_is_as_noisy_as_asked(proxy: float) -> None:
     noisy, exact = (
-        simulate(replace(PRESETS["confounded"], intent_proxy=known), 10, seed=1, number=0).score
-        for known in (proxy, 1.0)
+        np.concatenate([simulate(world, 10, seed=1, number=i).score for i in range(8)])
+        for world in (replace(PRESETS["confounded"], intent_proxy=known) for known in (proxy, 1.0))
     )
-    assert np.corrcoef(noisy, exact)[0, 1] == pytest.approx(proxy, abs=0.05)
+    assert np.corrcoef(noisy, exact)[0, 1] == pytest.approx(proxy, abs=0.06)
 
 
 def test_wrong_settings_are_refused() -> None:

@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqmarket.models import gru
 from seqmarket.nn import explicit_gru as module
-from seqmarket.nn.explicit_gru import written_out_gru, written_out_pays
+from seqmarket.nn import pace
+from seqmarket.nn.explicit_gru import written_out_gru
+from seqmarket.nn.precision import training_on_cpu
+from seqmarket.schema import SequenceSpec
+from seqmarket.tensors import JourneyBatch
 
 B, T, D, H = 3, 11, 5, 4
 
@@ -74,10 +79,10 @@ def test_values_between_layers_are_dropped_in_training_only() -> None:
 
 def test_it_is_for_training() -> None:
     x = torch.zeros(B, T, D)
-    assert written_out_pays(x)
+    assert training_on_cpu(x)
     with torch.no_grad():
-        assert not written_out_pays(x)
-    assert not written_out_pays(x.to("meta"))
+        assert not training_on_cpu(x)
+    assert not training_on_cpu(x.to("meta"))
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
@@ -86,3 +91,31 @@ def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
     (grad,) = torch.autograd.grad(written_out_gru(rnn, x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once"):
         grad.sum().backward()
+
+
+def test_no_journeys_have_no_gradient() -> None:
+    x = torch.randn(0, 3, 5, requires_grad=True)
+    written_out_gru(nn.GRU(5, 4, batch_first=True), x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.shape == (0, 3, 5)
+
+
+def test_training_takes_the_written_out_steps(
+    spec: SequenceSpec, batch: JourneyBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a comparison of training with prediction would compare torch's GRU with itself."""
+    taken = []
+
+    def noted(name: str) -> None:
+        where = gru if name == "written_out_gru" else pace
+        honest = getattr(where, name)
+        monkeypatch.setattr(where, name, lambda *args: taken.append(name) or honest(*args))
+
+    noted("written_out_gru")
+    noted("explicit_fading")
+    encoder = gru.GRUEncoder(spec, d_model=8)
+    encoder(batch)
+    assert sorted(taken) == ["explicit_fading", "written_out_gru"]
+    with torch.no_grad():
+        encoder(batch)
+    assert len(taken) == 2

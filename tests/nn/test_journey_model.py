@@ -190,3 +190,16 @@ def test_heads_that_look_back_together_are_noticed(
     monkeypatch.setattr(TouchPooling, "read", lambda pooling, state, head: own(pooling, state, 2))
     with pytest.raises(AssertionError):
         heads_read_what_they_find_themselves(make_model(LSTMEncoder, spec, pooled=True), batch)
+
+
+def test_heads_answer_in_float32_under_autocast(
+    model: JourneyModel, batch: JourneyBatch, points: Points
+) -> None:
+    """Points are another number in every batch, which a CPU's bfloat16 products pay dearly for."""
+    with torch.autocast("cpu", torch.bfloat16):
+        states = model.encode(batch).states
+        for name in model.heads:
+            raw = model.read(states, batch.time, name, points)
+            assert raw.dtype == torch.float32
+            exact = model.read(states.float(), batch.time, name, points)
+            torch.testing.assert_close(raw, exact)

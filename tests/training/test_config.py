@@ -192,7 +192,7 @@ def test_a_positive_weight_without_effect_is_refused(
 
 
 def test_scaled_gradients_need_an_optimizer_that_is_not_fused(plain: dict[str, Any]) -> None:
-    plain["trainer"] = {"precision": "16-mixed"}
+    plain["trainer"] = {"precision": "16-mixed", "accelerator": "gpu"}
     with pytest.raises(SeqmarketError, match=r"^training\.optimizer\.fused: with .*16-mixed"):
         parse_config(plain)
     plain["training"]["optimizer"] = {"_target_": "torch.optim.AdamW", "fused": False}
@@ -200,6 +200,12 @@ def test_scaled_gradients_need_an_optimizer_that_is_not_fused(plain: dict[str, A
     plain["trainer"] = {"precision": "bf16-mixed"}
     del plain["training"]["optimizer"]
     parse_config(plain)
+
+
+def test_float16_is_for_gpus(plain: dict[str, Any]) -> None:
+    plain["trainer"] = {"precision": "16-mixed"}
+    with pytest.raises(SeqmarketError, match=r"^trainer\.precision: 16-mixed is for GPUs"):
+        parse_config(plain)
 
 
 def test_an_amount_has_no_positive_label(plain: dict[str, Any]) -> None:

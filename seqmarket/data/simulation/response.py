@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqmarket.data.simulation.world import World
+from seqmarket.data.simulation.world import STEPS, World
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -40,7 +40,8 @@ class Response:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._kept = 0.5 ** (1 / np.array([channel.half_life for channel in world.channels]))
+        half_life = STEPS * np.array([channel.half_life for channel in world.channels])
+        self._kept = 0.5 ** (1 / half_life)
         self._most = np.array([channel.saturation for channel in world.channels])
 
     def terms(self, touched: Flags) -> list[Terms]:
@@ -61,24 +62,21 @@ class Response:
             found.append(Terms(frozenset({a, b}), effect * level[a] * level[b], None))
         for first, second, effect in world.sequences:
             a, b = place[first], place[second]
-            # A touch of the second counts by what was left of the first the day before.
-            before = np.concatenate([np.zeros_like(level[a][:1]), level[a][:-1]])
-            found.append(
-                Terms(frozenset({a, b}), effect * self._level(touched[b] * before, b), None)
-            )
+            # A touch of the second counts by what was left of the first when it came.
+            later = self._level(touched[b] * level[a], b)
+            found.append(Terms(frozenset({a, b}), effect * later, None))
         return found
 
     def _level(self, dose: NDArray[np.generic], channel: int) -> Floats:
-        """(D, N) what is felt of (D, N) doses: they fade, add up and saturate."""
-        state = np.empty(dose.shape)
-        state[0] = dose[0]
-        for day in range(1, len(state)):
-            state[day] = self._kept[channel] * state[day - 1] + dose[day]
+        """(D, N) what is felt of earlier (D, N) doses: they fade, add up and saturate."""
+        state = np.zeros(dose.shape)
+        for step in range(1, len(state)):
+            state[step] = self._kept[channel] * state[step - 1] + dose[step - 1]
         most = self._most[channel]
         return np.asarray(most * -np.expm1(-state / most))
 
     def rates(self, touched: Flags, background: Floats, churning: Floats) -> tuple[Floats, Floats]:
-        """(D, N) probabilities of a purchase and of churn on each day, while there is the customer.
+        """(D, N) probabilities of a purchase and of churn in each step, as long as the customer is.
 
         Args:
             touched: (C, D, N).
@@ -92,12 +90,14 @@ class Response:
                 leaving += term.leaving
         return _chance(buying), _chance(leaving)
 
-    def expected(self, touched: Flags, background: Floats, churning: Floats, days: slice) -> Floats:
-        """(N,) expected number of purchases on some days, of customers with these touches."""
-        return _expected(*self.rates(touched, background, churning), days)
+    def expected(
+        self, touched: Flags, background: Floats, churning: Floats, steps: slice
+    ) -> Floats:
+        """(N,) expected number of purchases in some steps, of customers with these touches."""
+        return _expected(*self.rates(touched, background, churning), steps)
 
     def coalitions(
-        self, touched: Flags, background: Floats, churning: Floats, days: slice
+        self, touched: Flags, background: Floats, churning: Floats, steps: slice
     ) -> Iterator[tuple[frozenset[int], Floats]]:
         """Each set of causal channels, with the (N,) expected purchases if only its touches were.
 
@@ -116,7 +116,7 @@ class Response:
                     if turned in term.channels and term.channels <= everyone:
                         _add(term, buying, leaving, 1 if joins else -1)
                 present = everyone if joins else present - {turned}
-            yield frozenset(present), _expected(_chance(buying), _chance(leaving), days)
+            yield frozenset(present), _expected(_chance(buying), _chance(leaving), steps)
 
 
 def shapley_weights(n: int) -> Floats:
@@ -140,9 +140,9 @@ def _chance(log_rate: Floats) -> Floats:
     return np.asarray(-np.expm1(-np.exp(log_rate)))
 
 
-def _expected(buys: Floats, leaves: Floats, days: slice) -> Floats:
-    """A customer can buy on the day on which they leave, and not after."""
+def _expected(buys: Floats, leaves: Floats, steps: slice) -> Floats:
+    """A customer can buy in the step in which they leave, and not after."""
     there = np.cumprod(1 - leaves[:-1], axis=0)
     buys = buys.copy()
     buys[1:] *= there
-    return np.asarray(buys[days].sum(axis=0))
+    return np.asarray(buys[steps].sum(axis=0))

@@ -1,7 +1,7 @@
 """What touches really brought about, by running the world again without them.
 
 Touches are taken away as an analyst would take them out of a journey: the others stay where they
-are, and the customer keeps their intent. The luck of single days is averaged out exactly, since the
+are, and the customer keeps their intent. The luck of single steps is averaged out exactly: the
 expected purchases of a customer with given touches have a closed form.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqmarket.data.simulation.cohort import Cohort
 from seqmarket.data.simulation.response import Floats, Response, shapley_weights
-from seqmarket.data.simulation.world import World
+from seqmarket.data.simulation.world import STEPS, World
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Truth:
     touches: pl.DataFrame | None
 
 
-def truth_of(world: World, cohorts: Iterable[Cohort], days: slice, *, touches: bool) -> Truth:
+def truth_of(world: World, cohorts: Iterable[Cohort], steps: slice, *, touches: bool) -> Truth:
     """Measures the true contributions.
 
     Args:
         world: In which the cohorts were simulated.
         cohorts: The customers.
-        days: The period: its first day, and the one after its last.
+        steps: The period: its first step, and the one after its last.
         touches: Whether each touch is measured by itself, which takes most of the time.
     """
-    measured = [_Measured.of(world, cohort, days, touches) for cohort in cohorts]
+    measured = [_Measured.of(world, cohort, steps, touches) for cohort in cohorts]
     removal, shapley = (sum(getattr(m, what) for m in measured) for what in ("removal", "shapley"))
     customers = pl.concat([m.customers for m in measured]).with_row_index("customer")
     first = np.cumsum([0, *(len(m.customers) for m in measured)])
@@ -91,8 +91,8 @@ class _Measured:
     touches: pl.DataFrame | None
 
     @staticmethod
-    def of(world: World, cohort: Cohort, days: slice, touches: bool) -> _Measured:
-        until = slice(days.stop)
+    def of(world: World, cohort: Cohort, steps: slice, touches: bool) -> _Measured:
+        until = slice(steps.stop)
         touched = cohort.touched[:, until]
         background, churning = cohort.background[until], cohort.churning[until]
         response, causal = Response(world), world.causal
@@ -101,7 +101,7 @@ class _Measured:
         everybody = frozenset(causal)
         total: dict[frozenset[int], float] = {}
         each: dict[frozenset[int], Floats] = {}
-        for present, expected in response.coalitions(touched, background, churning, days):
+        for present, expected in response.coalitions(touched, background, churning, steps):
             total[present] = float(expected.sum())
             if present in (everybody, frozenset()):
                 each[present] = expected
@@ -119,23 +119,23 @@ class _Measured:
                 {
                     "expected": each[everybody],
                     "organic": each[frozenset()],
-                    "purchases": cohort.bought[days].sum(axis=0),
+                    "purchases": cohort.bought[steps].sum(axis=0),
                 }
             ),
-            _of_touches(world, cohort, days, each) if touches else None,
+            _of_touches(world, cohort, steps, each) if touches else None,
         )
 
 
 def _of_touches(
-    world: World, cohort: Cohort, days: slice, each: dict[frozenset[int], Floats]
+    world: World, cohort: Cohort, steps: slice, each: dict[frozenset[int], Floats]
 ) -> pl.DataFrame:
     """The k-th touches of all customers who have so many are measured together."""
-    until = slice(days.stop)
+    until = slice(steps.stop)
     touched, response = cohort.touched[:, until], Response(world)
-    channel, day, customer = np.nonzero(touched)
-    moment = day + cohort.hour[channel, day, customer].astype(np.float64)
+    channel, step, customer = np.nonzero(touched)
+    moment = step + cohort.moment[channel, step, customer].astype(np.float64)
     order = np.lexsort((moment, customer))
-    channel, day, customer, moment = (x[order] for x in (channel, day, customer, moment))
+    channel, step, customer, moment = (x[order] for x in (channel, step, customer, moment))
     removal, in_order = np.zeros((2, len(order)))
     # Others add nothing, in whatever order.
     felt = np.flatnonzero(np.isin(channel, world.causal))
@@ -146,18 +146,18 @@ def _of_touches(
     for k in range(int(place.max(initial=-1)) + 1):
         rows = felt[place == k]
         who = customer[rows]
-        known = cohort.background[until, who], cohort.churning[until, who], days
+        known = cohort.background[until, who], cohort.churning[until, who], steps
         without = touched[:, :, who].copy()
-        without[channel[rows], day[rows], np.arange(len(who))] = False
+        without[channel[rows], step[rows], np.arange(len(who))] = False
         removal[rows] = full[who] - response.expected(without, *known)
-        so_far[channel[rows], day[rows], who] = True
+        so_far[channel[rows], step[rows], who] = True
         with_it = response.expected(so_far[:, :, who], *known)
         in_order[rows] = with_it - before[who]
         before[who] = with_it
     return pl.DataFrame(
         {
             "customer": customer,
-            "day": moment,
+            "day": moment / STEPS,
             "channel": np.array(world.names)[channel],
             "removal": removal,
             "in_order": in_order,

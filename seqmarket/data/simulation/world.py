@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+STEPS = 4
+"""Steps of a day; what happens in one has its effect from the next on."""
+
 
 class Channel(NamedTuple):
     """One channel of touches.

@@ -28,7 +28,7 @@ from seqmarket.data.reading import RawPart
 from seqmarket.data.settings import Moment, Settings
 from seqmarket.data.simulation.cohort import SIZE, Cohort, simulate
 from seqmarket.data.simulation.truth import Truth, truth_of
-from seqmarket.data.simulation.world import PRESETS, World
+from seqmarket.data.simulation.world import PRESETS, STEPS, World
 from seqmarket.data.sources.protocol import fingerprint_of
 from seqmarket.data.validation import EventSchema
 from seqmarket.schema import MICROSECONDS_PER_DAY
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _REVISION = 1
 
-_COHORTS_PER_PART = 10
+_COHORTS_PER_PART = 40
 
 _COLUMNS: dict[str, pl.DataType] = {
     "customer_id": pl.String(),
@@ -143,9 +143,10 @@ class JourneySimulator(Settings):
             until_day: The day after its last; None: the end of the observation.
             touches: Whether each touch is measured by itself, which takes most of the time.
         """
-        days = slice(first_day, self.days if until_day is None else until_day)
+        until = self.days if until_day is None else until_day
+        steps = slice(first_day * STEPS, until * STEPS)
         numbers = range(-(-self.n_customers // SIZE))
-        return truth_of(self.world, map(self._cohort, numbers), days, touches=touches)
+        return truth_of(self.world, map(self._cohort, numbers), steps, touches=touches)
 
     def write(self, folder: Path, *, touches: bool = False) -> Truth:
         """Writes the log and the truth about it, whole or not at all.
@@ -215,27 +216,27 @@ def _events(settings: JourneySimulator, cohort: Cohort, first: int) -> pl.DataFr
     """All events of a cohort, whose first customer has this number."""
     world = settings.world
     n = len(cohort.arrival)
-    n_channels, days = cohort.touched.shape[:2]
+    n_channels, steps = cohort.touched.shape[:2]
     # As of one more kind of channel each: visits, purchases, registrations.
     happens = np.concatenate(
-        [cohort.touched, cohort.visited[None], cohort.bought[None], np.zeros((1, days, n), bool)]
+        [cohort.touched, cohort.visited[None], cohort.bought[None], np.zeros((1, steps, n), bool)]
     )
     happens[-1, cohort.arrival, np.arange(n)] = True
-    kind, day, who = np.nonzero(happens)
-    hour = np.concatenate([cohort.hour, np.zeros((1, days, n), np.float32)])[kind, day, who]
+    kind, step, who = np.nonzero(happens)
+    within = np.concatenate([cohort.moment, np.zeros((1, steps, n), np.float32)])[kind, step, who]
     buys = kind == n_channels + 1
     channels = np.array([*world.names, "direct", "shop", "site"])
     types = np.array(["touch"] * n_channels + ["visit", "purchase", "registration"])
     cost = np.array([channel.cost for channel in world.channels] + [0.0] * 3)
     start = np.datetime64(settings.start.replace(tzinfo=None), "us")
-    past = (day + hour.astype(np.float64)) * MICROSECONDS_PER_DAY
+    past = (step + within.astype(np.float64)) * (MICROSECONDS_PER_DAY // STEPS)
     events = pl.DataFrame(
         {
             "customer_id": customer_ids(first + who),
             "time": start + past.astype("timedelta64[us]"),
             "channel": channels[kind],
             "event_type": types[kind],
-            "value": np.where(buys, cohort.value[day, who], np.nan),
+            "value": np.where(buys, cohort.value[step, who], np.nan),
             "cost": cost[kind],
         }
     ).with_columns(pl.col("value").fill_nan(None))

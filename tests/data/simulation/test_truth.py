@@ -15,7 +15,7 @@ from seqmarket.data.simulation import response, truth
 from seqmarket.data.simulation.cohort import Cohort, simulate
 from seqmarket.data.simulation.response import Response, shapley_weights
 from seqmarket.data.simulation.truth import Truth, truth_of
-from seqmarket.data.simulation.world import PRESETS, Channel, Pair, World
+from seqmarket.data.simulation.world import PRESETS, STEPS, Channel, Pair, World
 
 DAYS = 30
 SMALL = World(
@@ -31,22 +31,22 @@ SMALL = World(
     churn_rate=0.02,
     confounding=0.8,
 )
-PERIOD = slice(10, 25)
+PERIOD = slice(40, 100)
 
 
-def by_hand(world: World, cohort: Cohort, i: int, touched: np.ndarray, days: slice) -> float:
+def by_hand(world: World, cohort: Cohort, i: int, touched: np.ndarray, steps: slice) -> float:
     """Expected purchases of one customer who met what (C, D) says."""
     names = list(world.names)
     state = [0.0] * len(names)
     level = [0.0] * len(names)
     later = [0.0] * len(world.sequences)
     there, total = 1.0, 0.0
-    for day in range(days.stop):
-        before = list(level)
+    for step in range(steps.stop):
         for c, channel in enumerate(world.channels):
-            state[c] = state[c] * 0.5 ** (1 / channel.half_life) + float(touched[c, day])
             level[c] = channel.saturation * (1 - exp(-state[c] / channel.saturation))
-        buying, leaving = float(cohort.background[day, i]), float(cohort.churning[day, i])
+            kept = 0.5 ** (1 / (STEPS * channel.half_life))
+            state[c] = state[c] * kept + float(touched[c, step])
+        buying, leaving = float(cohort.background[step, i]), float(cohort.churning[step, i])
         for c, channel in enumerate(world.channels):
             buying += channel.effect * level[c]
             leaving += channel.churn * level[c]
@@ -55,9 +55,10 @@ def by_hand(world: World, cohort: Cohort, i: int, touched: np.ndarray, days: sli
         for s, (first, second, effect) in enumerate(world.sequences):
             a, b = names.index(first), names.index(second)
             fades, most = world.channels[b].half_life, world.channels[b].saturation
-            later[s] = later[s] * 0.5 ** (1 / fades) + float(touched[b, day]) * before[a]
             buying += effect * most * (1 - exp(-later[s] / most))
-        if day >= days.start:
+            kept = 0.5 ** (1 / (STEPS * fades))
+            later[s] = later[s] * kept + float(touched[b, step]) * level[a]
+        if step >= steps.start:
             total += there * (1 - exp(-exp(buying)))
         there *= exp(-exp(leaving))
     return total
@@ -125,13 +126,13 @@ def touches_are_as_by_hand() -> None:
         so_far = np.zeros_like(touched)
         before = by_hand(SMALL, cohort, i, so_far, PERIOD)
         for row in rows.iter_rows(named=True):
-            c, day = SMALL.names.index(row["channel"]), int(row["day"])
-            assert touched[c, day]
+            c, step = SMALL.names.index(row["channel"]), int(row["day"] * STEPS)
+            assert touched[c, step]
             missing = touched.copy()
-            missing[c, day] = False
+            missing[c, step] = False
             lost = full - by_hand(SMALL, cohort, i, missing, PERIOD)
             assert row["removal"] == pytest.approx(lost, abs=1e-12)
-            so_far[c, day] = True
+            so_far[c, step] = True
             now = by_hand(SMALL, cohort, i, so_far, PERIOD)
             assert row["in_order"] == pytest.approx(now - before, abs=1e-12)
             before = now
@@ -151,7 +152,9 @@ def test_the_truth_is_as_by_hand(check: Callable[[], None]) -> None:
 def forgets_churn(patch: pytest.MonkeyPatch) -> None:
     honest = response._expected
     patch.setattr(
-        response, "_expected", lambda buys, leaves, days: honest(buys, np.zeros_like(leaves), days)
+        response,
+        "_expected",
+        lambda buys, leaves, steps: honest(buys, np.zeros_like(leaves), steps),
     )
 
 
@@ -172,7 +175,9 @@ def weighs_all_sets_alike(patch: pytest.MonkeyPatch) -> None:
 def looks_at_every_day(patch: pytest.MonkeyPatch) -> None:
     honest = response._expected
     patch.setattr(
-        response, "_expected", lambda buys, leaves, days: honest(buys, leaves, slice(0, days.stop))
+        response,
+        "_expected",
+        lambda buys, leaves, steps: honest(buys, leaves, slice(0, steps.stop)),
     )
 
 
@@ -207,8 +212,8 @@ def test_weights_of_the_shapley_value() -> None:
 
 def test_what_happens_is_what_was_expected() -> None:
     """Purchases of many customers lie within their sampling error of the expectation."""
-    cohorts = [simulate(SMALL, DAYS, seed=5, number=i) for i in range(4)]
-    found = truth_of(SMALL, cohorts, slice(0, DAYS), touches=False)
+    cohorts = [simulate(SMALL, DAYS, seed=5, number=i) for i in range(16)]
+    found = truth_of(SMALL, cohorts, slice(0, DAYS * STEPS), touches=False)
     each = found.customers.select(gap=pl.col("purchases") - pl.col("expected"))["gap"].to_numpy()
     error = each.std(ddof=1) / np.sqrt(len(each))
     assert len(each) == 8_000
@@ -220,7 +225,7 @@ def test_what_happens_is_what_was_expected() -> None:
 def test_a_placebo_does_nothing_and_harm_does_harm() -> None:
     for name, world in PRESETS.items():
         cohort = simulate(world, 60, seed=1, number=0, size=300)
-        found = truth_of(world, [cohort], slice(0, 60), touches=False).channels
+        found = truth_of(world, [cohort], slice(0, 240), touches=False).channels
         credit = dict(found.select("channel", "shapley").iter_rows())
         assert credit.pop("retargeting") == 0, name
         assert credit.pop("popup") < 0, name
@@ -230,9 +235,9 @@ def test_a_placebo_does_nothing_and_harm_does_harm() -> None:
 
 def test_a_touch_after_the_period_does_not_count() -> None:
     cohort = small()
-    early = slice(0, 10)
+    early = slice(0, 40)
     touched = cohort.touched.copy()
-    touched[:, 10:] = False
+    touched[:, 40:] = False
     cut = replace(cohort, touched=touched)
     first, second = (truth_of(SMALL, [c], early, touches=True) for c in (cohort, cut))
     assert first.channels.equals(second.channels)
@@ -244,7 +249,7 @@ def test_a_touch_after_the_period_does_not_count() -> None:
 def test_log_rates_of_nobody() -> None:
     """Before they arrive, customers neither meet anything nor buy nor leave."""
     cohort = simulate(SMALL, DAYS, seed=3, number=1, size=200)
-    before = np.arange(DAYS)[:, None] < cohort.arrival
+    before = np.arange(DAYS * STEPS)[:, None] < cohort.arrival
     assert before.any()
     assert not cohort.touched[:, before].any()
     assert not cohort.bought[before].any()
@@ -252,4 +257,6 @@ def test_log_rates_of_nobody() -> None:
     buys, leaves = Response(SMALL).rates(cohort.touched, cohort.background, cohort.churning)
     assert (buys[before] == 0).all()
     assert (leaves[before] == 0).all()
-    assert log(SMALL.purchase_rate) == pytest.approx(np.median(cohort.background[~before]), abs=0.3)
+    assert log(SMALL.purchase_rate / STEPS) == pytest.approx(
+        np.median(cohort.background[~before]), abs=0.3
+    )
