@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from seqmarket.data.labels import Neighbours
-from seqmarket.data.settings import Duration, Settings
+from seqmarket.data.settings import PositiveDuration, Settings
 from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import (
@@ -60,7 +60,7 @@ class JourneySettings(Settings):
     """
 
     touches: TouchFilter = TouchFilter()
-    lookback: Duration = timedelta(days=30)
+    lookback: PositiveDuration = timedelta(days=30)
     conversions: Literal["every", "first"] = "every"
     restart: bool = True
     direct: tuple[str, ...] = Field(())

@@ -7,7 +7,7 @@ from graph-based online attribution modeling", IJRM 33 (2016).
 from __future__ import annotations
 
 import logging
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class MarkovRemoval(Settings):
         max_order: Highest order that is tried.
     """
 
-    order: int | Literal["auto"] = "auto"
+    order: Annotated[int, Field(ge=1, le=6)] | Literal["auto"] = "auto"
     max_order: int = Field(3, ge=1, le=6)
 
     signed: ClassVar[bool] = False
@@ -65,6 +65,8 @@ class MarkovRemoval(Settings):
         """See `Attributor`."""
         journeys = evidence.journeys
         paths = journeys.paths.take(journeys.paths.stop > journeys.paths.first)
+        if not len(paths.first):
+            return shared_by_channel("markov", journeys, np.zeros(len(journeys.channels)))
         orders = range(1, self.max_order + 1) if self.order == "auto" else (self.order,)
         chains = [fit_chain(journeys, paths, order) for order in orders]
         chain = min(chains, key=bayesian_information)

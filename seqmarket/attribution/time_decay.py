@@ -9,7 +9,7 @@ import numpy as np
 
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.rules import PathTouches, Rule
-from seqmarket.data.settings import Duration
+from seqmarket.data.settings import PositiveDuration
 
 
 class TimeDecay(Rule):
@@ -21,7 +21,7 @@ class TimeDecay(Rule):
         half_life: The time.
     """
 
-    half_life: Duration = timedelta(days=7)
+    half_life: PositiveDuration = timedelta(days=7)
 
     name: ClassVar[str] = "time_decay"
 

@@ -1,0 +1,116 @@
+"""The summary of channels: its figures by hand, its intervals by another bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from seqmarket.attribution import summary
+from seqmarket.attribution.attributor import Attribution, Evidence, attribution_table, by_customer
+from seqmarket.attribution.journeys import Journeys
+from seqmarket.attribution.linear import Linear
+from seqmarket.attribution.summary import ORGANIC, channel_summary, resample
+
+Make = Callable[..., Journeys]
+Log = list[list[tuple[Any, ...]]]
+
+
+def linear(journeys: Journeys) -> Attribution:
+    return Linear().attribute(Evidence(journeys, journeys))
+
+
+def test_figures_are_as_by_hand(make: Make) -> None:
+    journeys = make(
+        [
+            [(1.0, "mail", 0.0, 2.0), (2.0, "search", 0.0, 3.0), (3.0, "buy", 50.0)],
+            [(1.0, "mail", 0.0, 2.0)],
+            [(5.0, "buy", 7.0)],
+        ]
+    )
+    table = channel_summary(journeys, {"linear": linear(journeys)}, n_resamples=50)
+    rows = {row["channel"]: row for row in table.iter_rows(named=True)}
+    assert set(rows) == {"mail", "search", ORGANIC}
+    mail = rows["mail"]
+    assert (mail["touches"], mail["credit"], mail["share"]) == (2, 0.5, 0.5)
+    assert mail["cost"] == pytest.approx(4.0)
+    assert mail["cpa"] == pytest.approx(8.0)
+    assert mail["value"] == pytest.approx(25.0)
+    assert mail["roas"] == pytest.approx(6.25)
+    assert (rows[ORGANIC]["credit"], rows[ORGANIC]["value"]) == (1.0, 7.0)
+    assert rows[ORGANIC]["share"] is None
+    assert mail["credit_low"] <= 0.5 <= mail["credit_high"]
+
+
+def test_what_costs_nothing_or_sells_nothing_has_no_price(make: Make) -> None:
+    journeys = make([[(1.0, "mail"), (3.0, "buy")], [(1.0, "search", 0.0, 1.0)]])
+    table = channel_summary(journeys, {"linear": linear(journeys)}, n_resamples=5)
+    rows = {row["channel"]: row for row in table.iter_rows(named=True)}
+    assert rows["mail"]["cpa"] is rows["mail"]["roas"] is rows["search"]["cpa"] is None
+    assert rows["search"]["roas"] == 0
+
+
+def widths_are_those_of_a_bootstrap(journeys: Journeys) -> None:
+    found = linear(journeys)
+    drawn = resample(journeys, found, n_resamples=3_000, seed=1)
+    each = np.column_stack([by_customer(journeys, found.credit), found.organic])
+    random = np.random.default_rng(2)
+    n = len(each)
+    plain = np.array([each[random.integers(n, size=n)].sum(axis=0) for _ in range(3_000)])
+    assert drawn.credit == pytest.approx(each.sum(axis=0))
+    assert drawn.draws.mean(axis=0) == pytest.approx(plain.mean(axis=0), rel=0.05, abs=0.1)
+    assert drawn.draws.std(axis=0) == pytest.approx(plain.std(axis=0), rel=0.1)
+
+
+def test_intervals_are_those_of_a_bootstrap_of_customers(
+    make: Make, random_log: Callable[[int], Log]
+) -> None:
+    """Most customers here have no credit; that there are so many of them counts all the same."""
+    idle: Log = [[(1.0, "mail")]] * 200
+    widths_are_those_of_a_bootstrap(make([*random_log(3), *idle]))
+
+
+def test_a_fixed_number_of_buyers_is_noticed(
+    make: Make, random_log: Callable[[int], Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn:
+        def __init__(self, seed: int) -> None:
+            self._random = generator(seed)
+
+        def binomial(self, n: int, p: float) -> int:
+            return round(n * p)
+
+        def integers(self, high: int, size: int) -> Any:
+            return self._random.integers(high, size=size)
+
+    generator = np.random.default_rng
+    journeys = make([*random_log(3), *[[(1.0, "mail")]] * 200])
+    honest = summary.resample
+
+    def fixed(*args: Any, **settings: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(summary.np.random, "default_rng", Stubborn)
+            return honest(*args, **settings)
+
+    monkeypatch.setitem(globals(), "resample", fixed)
+    with pytest.raises(AssertionError):
+        widths_are_those_of_a_bootstrap(journeys)
+
+
+def test_intervals_repeat(make: Make, random_log: Callable[[int], Log]) -> None:
+    journeys = make(random_log(1))
+    tables = [channel_summary(journeys, {"linear": linear(journeys)}, seed=s) for s in (4, 4, 5)]
+    assert tables[0].equals(tables[1])
+    assert not tables[0].equals(tables[2])
+    assert tables[0]["share"].sum() == pytest.approx(1)
+
+
+def test_the_table_of_touches_names_no_customer(make: Make) -> None:
+    journeys = make([[(1.0, "mail"), (2.0, "new"), (3.0, "buy")]])
+    table = attribution_table(journeys, {"linear": linear(journeys), "again": linear(journeys)})
+    assert table.columns == ["method", "customer", "touch", "time", "channel", "credit"]
+    assert table["channel"].to_list() == ["mail", "<other>"] * 2
+    assert table.group_by("method").agg(pl.col("credit").sum())["credit"].to_list() == [1.0, 1.0]
