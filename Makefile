@@ -13,10 +13,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export THP_MEM_ALLOC_ENABLE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-all lint format typecheck imports bench bench-train ui lock clean
+.PHONY: help setup train test test-slow test-all lint format typecheck imports bench bench-train bench-attribution ui lock clean
 
 help:  ## what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(STAMP)  ## train on the demo data; ARGS="model=lstm" for anything else
 	$(BIN)/python train.py $(ARGS)
@@ -50,6 +50,9 @@ bench: $(STAMP)  ## the benchmarks
 
 bench-train: $(PEERS)/.installed  ## training steps beside the peers', in an environment of its own
 	ONEDNN_PRIMITIVE_CACHE_CAPACITY=16384 $(PEERS)/bin/python -m benchmarks.train_speed $(ARGS)
+
+bench-attribution: $(STAMP)  ## attribution methods against the truth of simulated worlds
+	$(BIN)/python -m benchmarks.attribution_truth $(ARGS)
 
 ui: $(STAMP)  ## serve the recorded runs at http://127.0.0.1:5000; ARGS="--port 5001"
 	@echo "MLflow at http://127.0.0.1:5000 unless ARGS names another port; Ctrl-C stops it"
