@@ -20,6 +20,7 @@ from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import (
     MICROSECONDS_PER_DAY,
+    PURCHASES,
     SPECIAL_TOKENS,
     UNK,
     EventArrays,
@@ -165,6 +166,20 @@ class Journeys:
         """The V paths that end with a conversion."""
         return self.paths.take(np.arange(len(self.conversion)))
 
+    @cached_property
+    def settled(self) -> Paths:
+        """Paths with touches that began a lookback before the period ends, whatever came of them.
+
+        Of those that began later, the ones without a conversion are censored; what rates are
+        estimated from may not keep the others.
+        """
+        began = self.paths.first < self.paths.stop
+        if began.any():
+            time = self.time[np.minimum(self.paths.first, len(self.time) - 1)]
+            lookback = self.settings.lookback // timedelta(microseconds=1)
+            began &= time + lookback < self.period.end
+        return self.paths.take(began)
+
     def days_before(self, paths: Paths, path: Ints, touch: Ints) -> Floats:
         """(N,) days from touches to the conversions that end their paths."""
         end = self.events.time[self.conversion[paths.conversion[path]]]
@@ -245,7 +260,10 @@ def _paths(
     taken = np.zeros(len(touch) + 1, dtype=np.int64)
     np.add.at(taken, converting.first, 1)
     np.add.at(taken, converting.stop, -1)
-    free = (np.cumsum(taken[:-1]) == 0) & (time >= period.start)
+    bought_at = near.next(PURCHASES)[touch]
+    # One that is not attributed ends nothing, but neither did nothing follow.
+    followed = (bought_at < period.end) & (bought_at - lookback <= time)
+    free = (np.cumsum(taken[:-1]) == 0) & (time >= period.start) & ~followed
     known = time + lookback < period.end
     censored = int((free & ~known).sum())
     free = np.flatnonzero(free & known)
@@ -298,6 +316,9 @@ def _cost(events: EventArrays, spec: SequenceSpec, touch: Ints) -> Floats:
     if feature.has_missing:
         flags = len(names) + sum(f.has_missing for f in spec.numeric[:at])
         logarithm = np.where(events.features[touch, flags] > 0, 0.0, logarithm)
+    # A cost of 0 comes back as the rounding of its float32, and a return on that would be told.
+    rounding = np.finfo(np.float32).eps * abs(feature.center)
+    logarithm = np.where(np.abs(logarithm) <= rounding, 0.0, logarithm)
     return np.asarray(np.sign(logarithm) * np.expm1(np.abs(logarithm)))
 
 

@@ -44,7 +44,7 @@ class Chain(NamedTuple):
 class MarkovRemoval(Settings):
     """Markov removal effects, with paths that do not convert, and loops.
 
-    The chain is fitted to all paths of the period. A channel's effect is the share of the
+    The chain is fitted to all settled paths of the period. A channel's effect is the share of the
     probability to convert that is lost when every way into it leads nowhere. Effects are rescaled
     to the conversions that have touches, and shared by the channel's touches before conversions.
     They cannot be negative.
@@ -64,7 +64,7 @@ class MarkovRemoval(Settings):
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`."""
         journeys = evidence.journeys
-        paths = journeys.paths.take(journeys.paths.stop > journeys.paths.first)
+        paths = journeys.settled
         if not len(paths.first):
             return shared_by_channel("markov", journeys, np.zeros(len(journeys.channels)))
         orders = range(1, self.max_order + 1) if self.order == "auto" else (self.order,)
@@ -81,13 +81,15 @@ def fit_chain(journeys: Journeys, paths: Paths, order: int) -> Chain:
     path, touch = paths.rows()
     channel = journeys.channel[touch]
     place = touch - paths.first[path]
-    code = np.zeros(len(touch), dtype=np.int64)
-    for back in range(order):
+    code = np.zeros(1 + len(touch), dtype=np.int64)  # of the start, and of each touch
+    for back in reversed(range(order)):
+        # By rank among those that were seen: powers of many channels fit in no integer.
+        code = np.unique(code, return_inverse=True)[1] * base
         earlier = channel[np.maximum(np.arange(len(touch)) - back, 0)] + 1
-        code += np.where(place >= back, earlier, 0) * base**back
-    before = np.where(place > 0, np.concatenate([[0], code[:-1]])[: len(code)], 0)
+        code[1:] += np.where(place >= back, earlier, 0)
+    before = np.where(place > 0, code[:-1], 0)
     ends = np.cumsum(paths.stop - paths.first) - 1
-    codes, state = np.unique(np.concatenate([[0], code]), return_inverse=True)
+    codes, state = np.unique(code, return_inverse=True)
     state = state[1:]
     n = len(codes)
     origin = np.concatenate([np.searchsorted(codes, before), state[ends]])

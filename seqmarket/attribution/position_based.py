@@ -29,7 +29,7 @@ class PositionBased(Rule):
     def weights(self, touches: PathTouches, journeys: Journeys) -> Floats:
         """See `Rule`."""
         between = np.maximum(touches.place + touches.left - 1, 1)
-        middle = (1 - self.first - self.last) / between
+        middle = max(1 - self.first - self.last, 0.0) / between  # not below 0 by rounding
         ends = (touches.place == 0) * self.first + (touches.left == 0) * self.last
         return np.asarray(np.where((touches.place == 0) | (touches.left == 0), ends, middle))
 

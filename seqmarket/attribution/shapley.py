@@ -12,10 +12,14 @@ import numpy as np
 from pydantic import Field
 
 from seqmarket.attribution.attributor import Attribution, Evidence
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Ints, Journeys, Paths
 from seqmarket.attribution.sharing import observed, shared_by_channel
 from seqmarket.data.settings import Settings
 from seqmarket.data.simulation.response import shapley_weights
+from seqmarket.errors import SeqmarketError
+
+_MOST = 63
+"""Channels whose sets fit in the bits of an integer."""
 
 
 class ShapleySets(Settings):
@@ -25,8 +29,8 @@ class ShapleySets(Settings):
 
     - `conversions`: the number of paths that convert and touch no other channel. The Shapley value
       then is that each conversion is shared alike by the channels of its path: never negative.
-    - `rate`: the share of such paths that convert, among those that touch no other channel. It may
-      be negative, and is as unsure as the rates of the rarest sets.
+    - `rate`: the share of settled paths that convert, among those that touch no other channel.
+      Its values may be negative, and are as unsure as the rates of the rarest sets.
 
     Attributes:
         game: The worth of a set.
@@ -47,15 +51,22 @@ class ShapleySets(Settings):
         journeys = evidence.journeys
         if self.game == "conversions":
             return self._shared_alike(journeys)
-        used = np.unique(journeys.channel)
-        masks, total, converted = _sets(journeys, used)
-        n = len(used)
-        if n <= self.exact_up_to:
-            values = _exact(n, _rates(n, masks, total, converted))
-        else:
-            values = self._sampled(n, masks, total, converted)
         worth = np.zeros(len(journeys.channels))
-        worth[used] = values
+        paths = journeys.settled
+        used = np.unique(journeys.channel[paths.rows()[1]])
+        n = len(used)
+        if n > _MOST:
+            raise SeqmarketError(
+                f"paths touch {n} channels; the game of rates is played with up to {_MOST}",
+                where="attribution=shapley, game=rate",
+                fix="name fewer (attribution.journeys.touches.channel), or take game=conversions",
+            )
+        if n:
+            masks, total, converted = _sets(journeys, paths, used)
+            if n <= self.exact_up_to:
+                worth[used] = _exact(n, _rates(n, masks, total, converted))
+            else:
+                worth[used] = self._sampled(n, masks, total, converted)
         return shared_by_channel("shapley", journeys, worth)
 
     @staticmethod
@@ -91,9 +102,8 @@ class ShapleySets(Settings):
         return gains / self.samples
 
 
-def _sets(journeys: Journeys, used: Ints) -> tuple[Ints, Floats, Floats]:
+def _sets(journeys: Journeys, paths: Paths, used: Ints) -> tuple[Ints, Floats, Floats]:
     """The sets of channels that paths touch, as bits; of each, all paths and those that convert."""
-    paths = journeys.paths.take(journeys.paths.stop > journeys.paths.first)
     path, touch = paths.rows()
     bits = np.int64(1) << np.searchsorted(used, journeys.channel[touch])
     mask = np.zeros(len(paths.first), dtype=np.int64)

@@ -122,6 +122,7 @@ def _of_touches(credit: Floats) -> Floats:
 
 
 def _interval(draws: Floats, level: float) -> NDArray[np.float64]:
+    draws = draws[~np.isnan(draws).any(axis=1)]  # where no touch has credit, no channel has a share
     if not len(draws):
         return np.full((2, draws.shape[1]), np.nan)
     tail = (1 - level) / 2

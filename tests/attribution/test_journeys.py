@@ -7,17 +7,39 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seqmarket.attribution import journeys as module
 from seqmarket.attribution.journeys import OTHER, Journeys
+from seqmarket.data.labels import Neighbours
+from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
+from seqmarket.schema import MICROSECONDS_PER_DAY as DAY
 
 Log = list[list[tuple[Any, ...]]]
 Make = Callable[..., Journeys]
+Touches = dict[str, list[str]]
+
+
+def is_touch(event: tuple[Any, ...], touches: Touches) -> bool:
+    name = event[1]
+    kind = "visit" if name == "app" else "touch"
+    return (
+        name != "buy"
+        and name in touches.get("channel", [name])
+        and kind in touches.get("event_type", [kind])
+    )
 
 
 def by_hand(
-    log: Log, first: float, until: float, lookback: float, restart: bool, conversions: str
+    log: Log,
+    first: float,
+    until: float,
+    lookback: float,
+    restart: bool,
+    conversions: str,
+    touches: Touches,
 ) -> tuple[dict[int, list[int]], list[list[int]], int]:
     """Per conversion its touches, the paths without one, and the censored touches; as events."""
     paths: dict[int, list[int]] = {}
@@ -38,7 +60,7 @@ def by_hand(
                 own = [
                     k
                     for k in range(since + 1, i)
-                    if journey[k][1] != "buy"
+                    if is_touch(journey[k], touches)
                     and journey[k][0] >= day - lookback
                     and journey[k][0] >= first - lookback
                 ]
@@ -46,8 +68,11 @@ def by_hand(
                 taken |= set(own)
                 bought.append(i)
         free = []
-        for k, (day, name, *_) in enumerate(journey):
-            if name == "buy" or not first <= day < until or k in taken:
+        for k, (day, *_) in enumerate(journey):
+            if not is_touch(journey[k], touches) or not first <= day < until or k in taken:
+                continue
+            later = [event[0] for event in journey[k + 1 :] if event[1] == "buy"]
+            if any(moment < until and moment - day <= lookback for moment in later):
                 continue
             if day + lookback >= until:
                 censored += 1
@@ -57,7 +82,7 @@ def by_hand(
         for k in free:
             # The touches between two of one path are all of it.
             between = range(path[-1] + 1, k) if path else []
-            whole = all(journey[j][1] == "buy" for j in between)
+            whole = not any(is_touch(journey[j], touches) for j in between)
             if path and (not whole or journey[k][0] - journey[path[-1]][0] > lookback):
                 nothing.append([offset + j for j in path])
                 path = []
@@ -68,16 +93,46 @@ def by_hand(
     return paths, nothing, censored
 
 
-def are_as_by_hand(make: Make, log: Log, **settings: Any) -> None:
-    given = {"first": 12.0, "until": 40.0, "restart": True, "conversions": "every", **settings}
-    lookback = {"lookback": "8d"}
-    found = make(log, **given, **lookback)
-    paths, nothing, censored = by_hand(log, lookback=8.0, **given)
+DEFAULT: dict[str, Any] = {
+    "first": 12.0,
+    "until": 40.0,
+    "lookback": 8.0,
+    "restart": True,
+    "conversions": "every",
+    "touches": {},
+}
+
+
+def are_as_by_hand(make: Make, log: Log, **changes: Any) -> None:
+    wanted = DEFAULT | changes
+    first, until, lookback = wanted["first"], wanted["until"], wanted["lookback"]
+    flat = [(c, event) for c, journey in enumerate(log) for event in journey]
+    touches = [
+        i
+        for i, (_, event) in enumerate(flat)
+        if first - lookback <= event[0] < until and is_touch(event, wanted["touches"])
+    ]
+    paths, nothing, censored = by_hand(log, **wanted)
+    wanted["lookback"] = f"{lookback}d"
+    if not touches and not paths:
+        with pytest.raises(SeqmarketError, match="no touch and no purchase"):
+            make(log, **wanted)
+        return
+    found = make(log, **wanted)
+    assert found.touch.tolist() == touches
+    assert found.customer.tolist() == [flat[i][0] for i in touches]
+    assert found.time.tolist() == [flat[i][1][0] * DAY for i in touches]
+    names = [flat[i][1][1] for i in touches]
+    assert found.channel.tolist() == [
+        found.channels.index(OTHER if name == "new" else name) for name in names
+    ]
     assert found.conversion.tolist() == sorted(paths)
+    assert found.converts.tolist() == [flat[i][0] for i in sorted(paths)]
     for place, event in enumerate(found.conversion.tolist()):
         first, stop = found.paths.first[place], found.paths.stop[place]
         assert found.touch[first:stop].tolist() == paths[event], event
         assert (found.customer[first:stop] == found.converts[place]).all()
+        assert (found.touch[first:stop] < event).all()
         assert found.paths.conversion[place] == place
     rest = range(len(found.conversion), len(found.paths.first))
     others = [found.touch[found.paths.first[p] : found.paths.stop[p]].tolist() for p in rest]
@@ -86,31 +141,115 @@ def are_as_by_hand(make: Make, log: Log, **settings: Any) -> None:
     assert found.censored == censored
 
 
-SETTINGS = [{}, {"restart": False}, {"conversions": "first"}, {"first": 0.0, "until": 60.0}]
-
-
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"restart": False}, {"conversions": "first"}, {"first": 0.0, "until": 60.0}],
+)
 def test_journeys_are_as_by_hand(
-    make: Make, random_log: Callable[[int], Log], seed: int, settings: dict[str, Any]
+    make: Make, random_log: Callable[[int], Log], seed: int, changes: dict[str, Any]
 ) -> None:
-    are_as_by_hand(make, random_log(seed), **settings)
+    are_as_by_hand(make, random_log(seed), **changes)
 
 
-def test_a_lookback_of_a_day_less_is_noticed(make: Make, random_log: Callable[[int], Log]) -> None:
-    def shorter(*args: Any, **settings: Any) -> Journeys:
-        return make(*args, **{**settings, "lookback": "7d"})
-
-    with pytest.raises(AssertionError):
-        for seed in range(8):
-            are_as_by_hand(shorter, random_log(seed))
+# Few days, so that events share moments, and lie at the very edges of lookbacks and periods.
+journey_strategy = st.lists(
+    st.tuples(st.integers(0, 12), st.sampled_from(["mail", "search", "app", "new", "buy"])),
+    max_size=8,
+).map(lambda journey: sorted(journey, key=lambda event: event[0]))
 
 
-def test_touches_of_the_customer_before_are_noticed(
-    make: Make, random_log: Callable[[int], Log], monkeypatch: pytest.MonkeyPatch
+@settings(max_examples=200, deadline=None)
+@given(
+    log=st.lists(journey_strategy, min_size=1, max_size=5),
+    first=st.integers(0, 5),
+    length=st.integers(1, 12),
+    lookback=st.sampled_from([0.5, 1, 3, 20]),
+    restart=st.booleans(),
+    conversions=st.sampled_from(["every", "first"]),
+    touches=st.sampled_from(
+        [
+            {},
+            {"channel": ["mail", "app"]},
+            {"event_type": ["touch"]},
+            {"channel": ["mail", "app"], "event_type": ["visit"]},
+        ]
+    ),
+)
+def test_small_journeys_are_as_by_hand(
+    make: Make, log: Log, first: int, length: int, **wanted: Any
 ) -> None:
+    are_as_by_hand(make, log, first=first, until=first + length, **wanted)
+
+
+def forgets_purchases(patch: pytest.MonkeyPatch) -> None:
+    honest = module._paths
+    never = {"restart": False}
+    patch.setattr(
+        module,
+        "_paths",
+        lambda near, p, s, *args: honest(near, p, s.model_copy(update=never), *args),
+    )
+
+
+def censors_nothing(patch: pytest.MonkeyPatch) -> None:
+    honest = module._paths
+    patch.setattr(
+        module, "_paths", lambda near, p, *args: honest(near, Period(p.start, 9 * p.end), *args)
+    )
+
+
+def begins_before_the_period(patch: pytest.MonkeyPatch) -> None:
+    honest = module._paths
+    patch.setattr(module, "_paths", lambda near, p, *args: honest(near, Period(0, p.end), *args))
+
+
+def goes_by_time_alone(patch: pytest.MonkeyPatch) -> None:
+    """Touches after a purchase at its moment count for it."""
+    honest = module._paths
+
+    def paths(near: Neighbours, p: Any, s: Any, touch: Any, conversion: Any, lookback: int) -> Any:
+        last = near._last_until(conversion, near.events.time[conversion])
+        return honest(near, p, s, touch, last, lookback)
+
+    patch.setattr(module, "_paths", paths)
+
+
+def opens_the_lookback(patch: pytest.MonkeyPatch) -> None:
     honest = module._first_since
-    monkeypatch.setattr(module, "_first_since", lambda *args: np.maximum(honest(*args) - 1, 0))
+    patch.setattr(
+        module, "_first_since", lambda time, customer, who, t: honest(time, customer, who, t + 1)
+    )
+
+
+def looks_at_the_customer_before(patch: pytest.MonkeyPatch) -> None:
+    honest = module._first_since
+    patch.setattr(module, "_first_since", lambda *args: np.maximum(honest(*args) - 1, 0))
+
+
+def numbers_unknown_channels_like_known_ones(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module, "UNK", 0)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        forgets_purchases,
+        censors_nothing,
+        begins_before_the_period,
+        goes_by_time_alone,
+        opens_the_lookback,
+        looks_at_the_customer_before,
+        numbers_unknown_channels_like_known_ones,
+    ],
+)
+def test_wrong_journeys_are_noticed(
+    make: Make,
+    random_log: Callable[[int], Log],
+    mutant: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mutant(monkeypatch)
     with pytest.raises(AssertionError):
         for seed in range(8):
             are_as_by_hand(make, random_log(seed))
@@ -126,18 +265,6 @@ def test_order_decides_between_events_of_one_moment(make: Make) -> None:
     first, stop = found.paths.first.tolist(), found.paths.stop.tolist()
     assert found.touch.tolist() == [0, 2]
     assert (first, stop) == ([0, 1], [1, 2])
-
-
-def test_costs_are_those_of_the_log(make: Make) -> None:
-    costs = [0.0, 0.02, 3.5, 1234.0, float("nan")]
-    found = make([[(float(day), "mail", 0.0, cost) for day, cost in enumerate(costs)]])
-    assert found.cost == pytest.approx([0.0, 0.02, 3.5, 1234.0, 0.0], rel=1e-4, abs=1e-6)
-
-
-def test_unknown_channels_are_one(make: Make) -> None:
-    found = make([[(1.0, "new"), (2.0, "mail"), (3.0, "buy", 7.0)]])
-    assert [found.channels[i] for i in found.channel] == [OTHER, "mail"]
-    assert found.value.tolist() == [7.0]
 
 
 def test_only_what_is_named_is_a_touch(make: Make) -> None:
@@ -172,3 +299,36 @@ def test_conversions_without_touches_and_touches_without_conversions(make: Make)
     idle = make([[(1.0, "mail"), (2.0, "mail"), (95.0, "mail")]])
     assert idle.paths.conversion.tolist() == [-1]
     assert idle.censored == 1
+
+
+def rates_are_not_those_of_the_impatient(make: Make) -> None:
+    """Half of the touches convert, nine days later; near the end only those are known that did."""
+    log: Log = []
+    for i in range(400):
+        day = 0.15 * i
+        log.append([(day, "mail"), (day + 9.0, "buy")] if i % 2 else [(day, "mail")])
+    settled = make(log, until=60.0).settled
+    assert len(settled.first) == 334
+    assert (settled.conversion >= 0).mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_rates_are_not_those_of_the_impatient(make: Make) -> None:
+    rates_are_not_those_of_the_impatient(make)
+
+
+def test_late_conversions_among_the_settled_are_noticed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Journeys, "settled", property(lambda journeys: journeys.paths))
+    with pytest.raises(AssertionError):
+        rates_are_not_those_of_the_impatient(make)
+
+
+def test_a_purchase_that_is_not_attributed_is_not_nothing(make: Make) -> None:
+    """With a customer's first conversion alone, touches before the second are on no path."""
+    log: Log = [[(1.0, "mail"), (2.0, "buy"), (3.0, "mail"), (4.0, "buy"), (5.0, "mail")]]
+    found = make(log, conversions="first")
+    _, touch = found.paths.rows()
+    assert found.time[touch].tolist() == [DAY, 5 * DAY]
+    assert found.paths.conversion.tolist() == [0, -1]
+    assert found.censored == 0

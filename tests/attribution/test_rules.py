@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from seqmarket.attribution import rules
 from seqmarket.attribution.attributor import Attributor, Evidence, by_customer
 from seqmarket.attribution.first import FirstTouch
-from seqmarket.attribution.journeys import Journeys
+from seqmarket.attribution.journeys import Journeys, JourneySettings
 from seqmarket.attribution.last import LastTouch
 from seqmarket.attribution.last_non_direct import LastNonDirect
 from seqmarket.attribution.linear import Linear
@@ -36,9 +36,12 @@ METHODS: list[Attributor] = [
     PositionBased(),
     TimeDecay(),
     MarkovRemoval(),
+    MarkovRemoval(order=2),
     ShapleySets(),
+    ShapleySets(game="rate"),
+    ShapleySets(game="rate", exact_up_to=1, samples=50),
 ]
-BY_METHOD = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+BY_METHOD = pytest.mark.parametrize("method", METHODS, ids=repr)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,63 @@ def test_credit_is_as_by_hand(make: Make, method: Attributor, credit: list[float
     assert found.value == pytest.approx([*(30 * wanted[:4]), 10])
     assert found.organic_value.tolist() == [0, 20]
     assert found.basis == "observed"
+
+
+def goes_by_place(patch: pytest.MonkeyPatch) -> None:
+    """A row counts as a day, however long it lasted."""
+    patch.setattr(Journeys, "days_before", lambda journeys, paths, path, touch: -1.0 * touch)
+
+
+def looks_at_the_wrong_end(patch: pytest.MonkeyPatch) -> None:
+    honest = rules.PathTouches
+    patch.setattr(
+        rules,
+        "PathTouches",
+        lambda path, channel, place, left, days: honest(path, channel, left, place, days),
+    )
+
+
+def forgets_who_is_direct(patch: pytest.MonkeyPatch) -> None:
+    honest = rules.PathTouches
+    patch.setattr(
+        rules, "PathTouches", lambda path, channel, *rest: honest(path, 0 * channel, *rest)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mutant", "method", "credit"),
+    [
+        (goes_by_place, TimeDecay.model_validate({"half_life": "2d"}), [2**-4, 2**-3.5, 0.5, 1, 1]),
+        (looks_at_the_wrong_end, FirstTouch(), [1, 0, 0, 0, 1]),
+        (looks_at_the_wrong_end, LastTouch(), [0, 0, 0, 1, 1]),
+        (looks_at_the_wrong_end, PositionBased(first=0.6, last=0.2), [0.6, 0.1, 0.1, 0.2, 1]),
+        (forgets_who_is_direct, LastNonDirect(), [0, 0, 1, 0, 1]),
+    ],
+)
+def test_credit_by_another_rule_is_noticed(
+    make: Make,
+    mutant: Callable[[pytest.MonkeyPatch], None],
+    method: Attributor,
+    credit: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        test_credit_is_as_by_hand(make, method, credit)
+
+
+def test_very_old_touches_have_nothing_and_break_nothing(make: Make) -> None:
+    journeys = make([[(0.0, "mail"), (90.0, "app"), (99.0, "buy")]], lookback="100d")
+    method = TimeDecay.model_validate({"half_life": "30m"})
+    assert method.attribute(Evidence(journeys, journeys)).credit.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("first", "last"), [(0.9, 0.1), (0.8, 0.2), (0.6, 0.4)])
+def test_no_rounding_makes_credit_negative(make: Make, first: float, last: float) -> None:
+    journeys = make([[(0.0, "mail"), (1.0, "app"), (2.0, "mail"), (3.0, "buy")]])
+    found = PositionBased(first=first, last=last).attribute(Evidence(journeys, journeys))
+    assert found.credit == pytest.approx([first, 0, last])
+    assert found.credit.min() >= 0
 
 
 def test_two_touches_share_what_is_between(make: Make) -> None:
@@ -135,8 +195,15 @@ def test_conversions_without_touches_are_organic(make: Make, method: Attributor)
         (PositionBased, {"first": 0}),
         (TimeDecay, {"half_life": 7}),
         (TimeDecay, {"half_life": "0d"}),
+        (JourneySettings, {"lookback": "0d"}),
+        (JourneySettings, {"conversions": "last"}),
+        (PositionBased, {"last": 1}),
         (MarkovRemoval, {"order": 0}),
+        (MarkovRemoval, {"order": -1}),
+        (MarkovRemoval, {"order": 1.5}),
         (MarkovRemoval, {"order": "best"}),
+        (MarkovRemoval, {"max_order": 0}),
+        (ShapleySets, {"samples": 0}),
         (ShapleySets, {"game": "chess"}),
         (Linear, {"unknown": 1}),
     ],
