@@ -39,17 +39,6 @@ class Grid:
     event: Ints
     purchases: Ints
 
-    def newest(self, events: EventArrays, offsets: Ints, kept: Ints) -> Ints:
-        """(G,) newest of the kept events at or before each beginning; -1 where there is none.
-
-        Args:
-            events: The whole log.
-            offsets: (C + 1,) of the customers among the kept events.
-            kept: Indices of the kept events, rising.
-        """
-        before = np.searchsorted(kept, self.event, side="right") - 1
-        return np.where(before >= offsets[self.customer], before, -1)
-
 
 def make_grid(events: EventArrays, period: Period, every: timedelta) -> Grid:
     """Begins a stretch at the start of the period, at every event, and `every` so often.
@@ -90,35 +79,3 @@ def _newest(events: EventArrays, customer: Ints, time: Ints) -> Ints:
         seen = events.time[middle] <= time
         low, high = np.where(seen, middle, low), np.where(seen, high, middle - 1)
     return np.asarray(low)
-
-
-def without(events: EventArrays, kept: NDArray[np.bool_]) -> tuple[EventArrays, Ints]:
-    """The log without some of its events, and the places of the others in it.
-
-    Customers stay, also those who have no event left.
-    """
-    places = np.flatnonzero(kept)
-    counts = np.add.reduceat(kept, events.offsets[:-1], dtype=np.int64)
-    counts = np.where(np.diff(events.offsets) > 0, counts, 0)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    columns = {
-        name: getattr(events, name)[places]
-        for name in (
-            "time",
-            "channel",
-            "event_type",
-            "purchase",
-            "value",
-            "categorical",
-            "features",
-        )
-    }
-    return (
-        EventArrays(
-            offsets=offsets,
-            static_categorical=events.static_categorical,
-            static_features=events.static_features,
-            **columns,
-        ),
-        places,
-    )

@@ -28,6 +28,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     config = load_config(["data=simulator", *overrides])
 
+    from rich.console import Console
+
+    from seqmarket.data.engine.progress import bars, lines
     from seqmarket.data.sources.simulator import JourneySimulator
     from seqmarket.training.instantiate import build
 
@@ -45,8 +48,10 @@ def main(arguments: Sequence[str]) -> None:
             fix="name another folder, or remove it",
         )
     make_folder_of(options.output)
+    console = Console()
     with writing(options.output):
-        truth = source.write(options.output, touches=options.touches)
+        progress = bars(console) if console.is_terminal else lines
+        truth = source.write(options.output, touches=options.touches, progress=progress)
     print(
         f"{truth.expected:,.0f} purchases expected, {truth.organic:,.0f} of them without any "
         f"touch; {truth.purchases:,} happened: {options.output}"

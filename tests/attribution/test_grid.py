@@ -6,11 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 
 from seqmarket.attribution import grid as module
-from seqmarket.attribution.grid import make_grid, without
+from seqmarket.attribution.grid import make_grid
 from seqmarket.attribution.journeys import Journeys
 from seqmarket.schema import MICROSECONDS_PER_DAY
 
@@ -65,24 +64,3 @@ def test_a_stretch_that_knows_the_next_event_is_noticed(
     )
     with pytest.raises(AssertionError):
         stretches_are_as_by_hand(make, random_log(0))
-
-
-def test_a_log_without_some_events(make: Make, random_log: Callable[[int], Log]) -> None:
-    journeys = make([*random_log(1), [(1.0, "mail")]])
-    events = journeys.events
-    kept = np.random.default_rng(0).random(events.n_events) < 0.6
-    kept[-1] = False
-    smaller, places = without(events, kept)
-    assert smaller.n_customers == events.n_customers
-    assert np.diff(smaller.offsets)[-1] == 0
-    for customer in range(events.n_customers):
-        rows = slice(*smaller.offsets[customer : customer + 2])
-        own = np.arange(*events.offsets[customer : customer + 2])
-        assert places[rows].tolist() == own[kept[own]].tolist()
-        assert (smaller.time[rows] == events.time[own[kept[own]]]).all()
-    grid = make_grid(events, journeys.period, timedelta(days=5))
-    newest = grid.newest(smaller, smaller.offsets, places)
-    for row in range(len(grid.time)):
-        own = np.arange(*events.offsets[grid.customer[row] : grid.customer[row] + 2])
-        before = [e for e in own if kept[e] and e <= grid.event[row]]
-        assert newest[row] == (np.searchsorted(places, before[-1]) if before else -1)

@@ -10,8 +10,8 @@ thousand. The model is `seqmarket.data.simulation`.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
+from seqmarket.data.engine.progress import Advance, Progress, lines
 from seqmarket.data.raw_log import RawLog
 from seqmarket.data.reading import RawPart
 from seqmarket.data.settings import Moment, Settings
@@ -32,8 +33,6 @@ from seqmarket.data.simulation.world import PRESETS, STEPS, World
 from seqmarket.data.sources.protocol import fingerprint_of
 from seqmarket.data.validation import EventSchema
 from seqmarket.schema import MICROSECONDS_PER_DAY
-
-log = logging.getLogger(__name__)
 
 _REVISION = 1
 
@@ -134,7 +133,12 @@ class JourneySimulator(Settings):
         )
 
     def truth(
-        self, first_day: int = 0, until_day: int | None = None, *, touches: bool = False
+        self,
+        first_day: int = 0,
+        until_day: int | None = None,
+        *,
+        touches: bool = False,
+        advance: Advance = lambda _: None,
     ) -> Truth:
         """The true contributions to the purchases of a period.
 
@@ -142,13 +146,21 @@ class JourneySimulator(Settings):
             first_day: Its first day, from 0.
             until_day: The day after its last; None: the end of the observation.
             touches: Whether each touch is measured by itself, which takes most of the time.
+            advance: Told of the events of the customers that are done.
         """
+
+        def cohorts() -> Iterator[Cohort]:
+            for number in range(-(-self.n_customers // SIZE)):
+                cohort = self._cohort(number)
+                yield cohort
+                happened = (cohort.touched.sum(), cohort.visited.sum(), cohort.bought.sum())
+                advance(len(cohort.arrival) + int(sum(happened)))
+
         until = self.days if until_day is None else until_day
         steps = slice(first_day * STEPS, until * STEPS)
-        numbers = range(-(-self.n_customers // SIZE))
-        return truth_of(self.world, map(self._cohort, numbers), steps, touches=touches)
+        return truth_of(self.world, cohorts(), steps, touches=touches)
 
-    def write(self, folder: Path, *, touches: bool = False) -> Truth:
+    def write(self, folder: Path, *, touches: bool = False, progress: Progress = lines) -> Truth:
         """Writes the log and the truth about it, whole or not at all.
 
         `events/`, to be read with ``data=files data.path=FOLDER/events``; `channels.parquet` and
@@ -158,19 +170,24 @@ class JourneySimulator(Settings):
         Args:
             folder: Which does not exist.
             touches: See `truth`.
+            progress: Told how far it has come.
 
         Raises:
             OSError: The system does not let us.
         """
-        log.info("simulating %s customers", f"{self.n_customers:,}")
         beside = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(beside, ignore_errors=True)
         try:
             (beside / "events").mkdir(parents=True)
-            for number, part in enumerate(self.open().parts):
-                part.frame.collect().write_parquet(beside / f"events/part-{number:04}.parquet")
-            log.info("running the world again without touches")
-            truth = self.truth(touches=touches)
+            n_events = 0
+            with progress("log", None) as advance:
+                for number, part in enumerate(self.open().parts):
+                    events = part.frame.collect()
+                    events.write_parquet(beside / f"events/part-{number:04}.parquet")
+                    n_events += len(events)
+                    advance(len(events))
+            with progress("truth", n_events) as advance:
+                truth = self.truth(touches=touches, advance=advance)
             _named(truth.customers, self).write_parquet(beside / "customers.parquet")
             truth.channels.write_parquet(beside / "channels.parquet")
             if truth.touches is not None:
