@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqmarket.attribution.journeys import Journeys
+from seqmarket.training.checkpoint import TrainedModel
 
 Floats = NDArray[np.float64]
 
@@ -23,10 +24,12 @@ class Evidence(NamedTuple):
     Attributes:
         journeys: Of the period whose conversions are attributed.
         history: Of the training period, for methods that learn effects.
+        trained: The run's model, for methods that ask it; None: there is none.
     """
 
     journeys: Journeys
     history: Journeys
+    trained: TrainedModel | None = None
 
 
 @dataclass(frozen=True)
