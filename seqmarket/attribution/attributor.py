@@ -48,6 +48,9 @@ class Attribution:
         organic: (C,) conversions per customer that no touch is credited with.
         value: (M,) value per touch.
         organic_value: (C,) value per customer.
+        replicates: (G, K + 1) credit of the channels and what is organic, learnt and counted
+            without each of G groups of customers, and brought to the size of all; None: nothing
+            was learnt.
     """
 
     method: str
@@ -56,6 +59,7 @@ class Attribution:
     organic: Floats
     value: Floats
     organic_value: Floats
+    replicates: Floats | None = None
 
     @property
     def total(self) -> float:

@@ -312,7 +312,7 @@ def _paths(
     stop = np.searchsorted(touch, conversion)
     earliest = np.maximum(
         np.searchsorted(touch, events.offsets[near.customer[conversion]]),
-        _first_since(time, customer, near.customer[conversion], events.time[conversion] - lookback),
+        first_since(time, customer, near.customer[conversion], events.time[conversion] - lookback),
     )
     if settings.restart:
         # ... and after the purchase before it, one that is not attributed too.
@@ -344,7 +344,7 @@ def _paths(
     return Paths(*both), censored
 
 
-def _first_since(time: Ints, customer: Ints, who: Ints, since: Ints) -> Ints:
+def first_since(time: Ints, customer: Ints, who: Ints, since: Ints) -> Ints:
     """(N,) index of the first touch of each customer at or after a moment."""
     if not len(time):
         return np.zeros(len(who), dtype=np.int64)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from seqmarket.attribution.attributor import Attribution, by_customer
+from seqmarket.attribution.jackknife import jackknife_interval
 from seqmarket.attribution.journeys import Floats, Journeys
 
 ORGANIC = "<organic>"
@@ -21,15 +21,35 @@ class Shares(NamedTuple):
 
     Attributes:
         credit: (K + 1,) conversions; the last is organic.
-        draws: (R, K + 1) the same on each resample.
+        draws: (R, K + 1) the same on each resample, or without each group of customers.
+        jackknife: Whether the draws are without groups.
     """
 
     credit: Floats
     draws: Floats
+    jackknife: bool
 
     def share(self) -> tuple[Floats, Floats]:
         """(K,) and (R, K) part of the credit of all touches, which may be negative or above 1."""
         return _of_touches(self.credit[None])[0], _of_touches(self.draws)
+
+    def credit_interval(self, level: float) -> Floats:
+        """(2, K + 1) bounds."""
+        return self._interval(self.credit, self.draws, level)
+
+    def share_interval(self, level: float) -> Floats:
+        """(2, K) bounds."""
+        return self._interval(*self.share(), level)
+
+    def _interval(self, estimate: Floats, draws: Floats, level: float) -> Floats:
+        # Where no touch has credit, no channel has a share.
+        draws = draws[~np.isnan(draws).any(axis=1)]
+        if not len(draws) or np.isnan(estimate).any():
+            return np.full((2, draws.shape[1]), np.nan)
+        if self.jackknife:
+            return jackknife_interval(estimate, draws, level)
+        tail = (1 - level) / 2
+        return np.asarray(np.quantile(draws, [tail, 1 - tail], axis=0))
 
 
 def resample(
@@ -37,9 +57,12 @@ def resample(
 ) -> Shares:
     """Draws customers with replacement; each keeps the credit that the method gave.
 
-    So the interval says what other customers would change, and not what a method fitted to them
-    would have learnt.
+    A method that learns has done so without each group of customers, which are then the draws: the
+    interval says what it would have learnt of other customers, too.
     """
+    if found.replicates is not None:
+        credit = by_customer(journeys, found.credit).sum(axis=0)
+        return Shares(np.append(credit, found.organic.sum()), found.replicates, True)
     each = np.column_stack([by_customer(journeys, found.credit), found.organic])
     # A customer without any credit changes nothing, and is one of a number that can be drawn.
     some = each[np.abs(each).sum(axis=1) > 0]
@@ -50,7 +73,7 @@ def resample(
         present = random.binomial(n, len(some) / n) if len(some) < n else n
         times = np.bincount(random.integers(max(len(some), 1), size=present), minlength=len(some))
         draws[i] = times[: len(some)] @ some
-    return Shares(each.sum(axis=0), draws)
+    return Shares(each.sum(axis=0), draws, False)
 
 
 def channel_summary(
@@ -83,9 +106,9 @@ def channel_summary(
     frames = []
     for method, found in attributions.items():
         drawn = resample(journeys, found, n_resamples=n_resamples, seed=seed)
-        share, share_draws = drawn.share()
-        low, high = _interval(drawn.draws, level)
-        share_low, share_high = _interval(share_draws, level)
+        share, _ = drawn.share()
+        low, high = drawn.credit_interval(level)
+        share_low, share_high = drawn.share_interval(level)
         value = np.zeros(n)
         np.add.at(value, journeys.channel, found.value)
         frames.append(
@@ -119,11 +142,3 @@ def channel_summary(
 def _of_touches(credit: Floats) -> Floats:
     total = credit[:, :-1].sum(axis=1, keepdims=True)
     return np.asarray(credit[:, :-1] / np.where(total == 0, np.nan, total))
-
-
-def _interval(draws: Floats, level: float) -> NDArray[np.float64]:
-    draws = draws[~np.isnan(draws).any(axis=1)]  # where no touch has credit, no channel has a share
-    if not len(draws):
-        return np.full((2, draws.shape[1]), np.nan)
-    tail = (1 - level) / 2
-    return np.asarray(np.quantile(draws, [tail, 1 - tail], axis=0))

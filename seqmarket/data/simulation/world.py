@@ -114,10 +114,10 @@ _CHANNELS = (
     Channel("display", 0.080, 0.25, 4.0, saturation=3.0, targeting=0.1, cost=0.03),
     Channel("affiliate", 0.020, 1.10, 4.0, targeting=0.6, cost=0.50),
     Channel(PLACEBO, 0.050, 0.0, 3.0, targeting=1.2, cost=0.06),
-    Channel(HARMFUL, 0.040, -0.80, 4.0, targeting=0.3, churn=0.5, cost=0.01),
+    Channel(HARMFUL, 0.040, -0.80, 4.0, targeting=0.3, churn=0.2, cost=0.01),
 )
 
-_PLAIN = World(_CHANNELS)
+_PLAIN = World(_CHANNELS, visits=0.05)
 
 
 def _rates(factor: float) -> tuple[Channel, ...]:
@@ -126,7 +126,7 @@ def _rates(factor: float) -> tuple[Channel, ...]:
 
 PRESETS: Mapping[str, World] = {
     "unconfounded": _PLAIN,
-    "confounded": replace(_PLAIN, confounding=0.9, visits=0.05, intent_proxy=0.9),
+    "confounded": replace(_PLAIN, confounding=0.9, intent_proxy=0.9),
     "order_effects": replace(
         _PLAIN,
         interactions=(Pair("mail", "social", 0.3),),
