@@ -68,7 +68,8 @@ class Deconfounded(Settings):
         past, journeys = evidence.history, evidence.journeys
         check_purchases(past, "deconfounded")
         everybody = JointModel(past, self)
-        everybody.learn(np.ones(past.n_customers), _AT_FIRST, self.rounds)
+        members = past.members.astype(np.float64)
+        everybody.learn(members, _AT_FIRST, self.rounds)
         time = np.asarray(journeys.events.time[journeys.conversion])
         pairs = earlier_touches(journeys, journeys.converts, time)
 
@@ -77,7 +78,7 @@ class Deconfounded(Settings):
             if not weight.all():
                 # Without some customers little changes: it goes on from what all have shown.
                 model = copy.copy(everybody)
-                model.learn(weight, _IN_A_ROUND, max(self.rounds // 4, 1))
+                model.learn(weight * members, _IN_A_ROUND, max(self.rounds // 4, 1))
             return self._credit(journeys, pairs, model.rate.response)
 
         return with_replicates(journeys, credit_with, groups=self.groups, seed=self.seed)

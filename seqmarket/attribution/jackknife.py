@@ -62,8 +62,7 @@ def check_purchases(history: Journeys, method: str) -> None:
     Raises:
         SeqmarketError: The training period has no purchase.
     """
-    events, period = history.events, history.period
-    if not events.purchase[(events.time >= period.start) & (events.time < period.end)].any():
+    if not len(history.purchases):
         raise SeqmarketError(
             "there is no purchase in the training period to learn from",
             where=f"attribution.{method}",

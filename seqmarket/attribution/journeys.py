@@ -114,6 +114,7 @@ class Journeys:
         spec: How it was encoded.
         period: Start and end (exclusive), microseconds.
         settings: How they were made.
+        members: (C,) whether a customer takes part; where customers are divided, others do not.
         channels: K names.
         touch: (M,) index of the event.
         channel: (M,) index into `channels`.
@@ -127,6 +128,7 @@ class Journeys:
     spec: SequenceSpec
     period: Period
     settings: JourneySettings
+    members: NDArray[np.bool_]
     channels: tuple[str, ...]
     touch: Ints
     channel: NDArray[np.int32]
@@ -139,6 +141,14 @@ class Journeys:
     def n_customers(self) -> int:
         """C."""
         return self.events.n_customers
+
+    @cached_property
+    def purchases(self) -> Ints:
+        """Index of every purchase of the period, whether it is attributed or not."""
+        events = self.events
+        inside = (events.time >= self.period.start) & (events.time < self.period.end)
+        bought = np.flatnonzero(events.purchase & inside)
+        return bought[self.members[self.owner[bought]]]
 
     @cached_property
     def customer(self) -> Ints:
@@ -206,9 +216,20 @@ class Journeys:
 
 
 def make_journeys(
-    events: EventArrays, spec: SequenceSpec, period: Period, settings: JourneySettings
+    events: EventArrays,
+    spec: SequenceSpec,
+    period: Period,
+    settings: JourneySettings,
+    members: NDArray[np.bool_] | None = None,
 ) -> Journeys:
     """The journeys of a period.
+
+    Args:
+        events: The log.
+        spec: How it was encoded.
+        period: Start and end (exclusive), microseconds.
+        settings: How they are made.
+        members: (C,) the customers who take part; None: all.
 
     Raises:
         SeqmarketError: A channel or type of event is named that the log does not have, or there is
@@ -218,9 +239,14 @@ def make_journeys(
     lookback = settings.lookback // timedelta(microseconds=1)
     touches = _is_touch(events, spec, settings)
     touches &= (events.time >= period.start - lookback) & (events.time < period.end)
-    touch = np.flatnonzero(touches)
-    inside = (events.time >= period.start) & (events.time < period.end)
-    conversion = np.flatnonzero(events.purchase & inside)
+    bought = events.purchase & (events.time >= period.start) & (events.time < period.end)
+    if members is None:
+        members = np.ones(events.n_customers, dtype=np.bool_)
+    if not members.all():
+        theirs = np.repeat(members, np.diff(events.offsets))
+        touches &= theirs
+        bought &= theirs
+    touch, conversion = np.flatnonzero(touches), np.flatnonzero(bought)
     converts = np.searchsorted(events.offsets, conversion, side="right") - 1
     if settings.conversions == "first":
         converts, first = np.unique(converts, return_index=True)
@@ -237,6 +263,7 @@ def make_journeys(
         spec=spec,
         period=period,
         settings=settings,
+        members=members,
         channels=(*spec.channel.categories, OTHER),
         touch=touch,
         channel=_channel(events, spec, touch),

@@ -65,10 +65,9 @@ def moments_to_learn_from(
         seed: Of the draws.
     """
     events, period = journeys.events, journeys.period
-    bought = np.flatnonzero(
-        events.purchase & (events.time >= period.start) & (events.time < period.end)
-    )
+    bought = journeys.purchases
     begins = np.maximum(events.time[events.offsets[:-1]], period.start)
+    begins = np.where(journeys.members, begins, period.end)
     total = np.maximum(period.end - begins, 0).sum()
     step = int(total / max(per_purchase * len(bought), 1))
     step = max(min(step, longest // timedelta(microseconds=1)), 1)

@@ -78,6 +78,7 @@ def gather_signals(journeys: Journeys, blocks: Blocks) -> Signals:
     events, period = journeys.events, journeys.period
     c, d = journeys.n_customers, blocks.number
     inside = (events.time >= period.start) & (events.time < period.end)
+    inside &= journeys.members[journeys.owner]
     first = np.zeros(events.n_events, dtype=np.bool_)
     first[events.offsets[:-1]] = True
     others = ~journeys.is_touch & ~events.purchase & ~first
@@ -109,7 +110,7 @@ def gather_signals(journeys: Journeys, blocks: Blocks) -> Signals:
     return Signals(
         counts.reshape(-1, c, d).astype(np.float64),
         np.array([own for _, own in series]),
-        np.maximum(high - low, 0) / MICROSECONDS_PER_DAY,
+        np.maximum(high - low, 0) / MICROSECONDS_PER_DAY * journeys.members[:, None],
         np.column_stack([np.ones(c * d), known]).reshape(c, d, -1),
         newest,
         np.clip(1 - (shown - edge[newest]) / blocks.length, 0.0, 1.0),

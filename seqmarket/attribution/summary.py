@@ -67,7 +67,7 @@ def resample(
     # A customer without any credit changes nothing, and is one of a number that can be drawn.
     some = each[np.abs(each).sum(axis=1) > 0]
     random = np.random.default_rng(seed)
-    n = journeys.n_customers
+    n = int(journeys.members.sum())
     draws = np.empty((n_resamples, each.shape[1]))
     for i in range(n_resamples):
         present = random.binomial(n, len(some) / n) if len(some) < n else n
