@@ -55,7 +55,7 @@ class Deconfounded(Settings):
     intent: bool = True
     block: PositiveDuration = timedelta(days=12)
     rounds: int = Field(10, ge=1)
-    per_purchase: float = Field(10.0, gt=0)
+    per_purchase: float = Field(5.0, gt=0)
     exact_up_to: int = Field(10, ge=1, le=16)
     samples: int = Field(200, ge=1)
     groups: int = Field(10, ge=0)
