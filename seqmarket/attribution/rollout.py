@@ -38,7 +38,7 @@ class AttentionRollout(Settings):
         Raises:
             SeqmarketError: The model's encoder has no layers of attention.
         """
-        model = PurchaseModel.of(evidence, "attention_rollout")
+        model = PurchaseModel.of(evidence, "rollout")
         for member in model.members:
             _layered(member)
 
@@ -51,7 +51,7 @@ class AttentionRollout(Settings):
             return torch.stack(each).mean(dim=0)
 
         part = model.of_touches(evidence.journeys, weigh)
-        return divided("attention_rollout", evidence.journeys, part)
+        return divided("rollout", evidence.journeys, part)
 
 
 def rolled_out(layers: list[Tensor], asked: Questions) -> Tensor:

@@ -81,7 +81,8 @@ def journeys_without(
     """A journey for each of Q questions, without the events that are taken out.
 
     A journey of which nothing is left keeps its first event as one of which nothing is known but
-    its time: without any, a model cannot be told that there is a customer.
+    its time and type: without any, a model cannot be told that there is a customer, and one of no
+    known type would pass for half a purchase.
 
     Args:
         events: The log.
@@ -106,8 +107,8 @@ def journeys_without(
         offsets=offsets,
         time=np.asarray(events.time[row]),
         channel=_blanked(events.channel[row], blank, UNK),
-        event_type=_blanked(events.event_type[row], blank, UNK),
-        purchase=_blanked(events.purchase[row], blank, 0),
+        event_type=np.asarray(events.event_type[row]),
+        purchase=np.asarray(events.purchase[row]),
         value=_blanked(events.value[row], blank, 0),
         categorical=_blanked(events.categorical[row], blank, UNK),
         features=_blanked(events.features[row], blank, unknown_numbers(spec)),
