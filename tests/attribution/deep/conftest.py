@@ -64,7 +64,8 @@ class Rate(nn.Module):
         return self.rate(state, elapsed.double())
 
     def answer(self, raw: Tensor, task: str) -> Tensor:
-        return raw + torch.log(-torch.expm1(-raw))
+        rate = raw.squeeze(-1)
+        return rate + torch.log(-torch.expm1(-rate))
 
 
 def trained(model: Any, spec: SequenceSpec, tokens: int = 512, rule: Any = RULE) -> TrainedModel:
