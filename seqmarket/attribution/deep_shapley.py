@@ -16,7 +16,7 @@ from seqmarket.attribution.asking import PurchaseModel
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.journeys import Floats, Ints, Journeys
 from seqmarket.attribution.sharing import divided
-from seqmarket.attribution.without_touches import expected_without
+from seqmarket.attribution.without_touches import channels_of_paths, expected_without
 from seqmarket.data.settings import Settings
 from seqmarket.data.simulation.response import shapley_weights
 from seqmarket.errors import SeqmarketError
@@ -54,16 +54,13 @@ class DeepShapley(Settings):
         """See `Attributor`."""
         journeys, paths = evidence.journeys, evidence.journeys.converting
         model = PurchaseModel.of(evidence, "deep_shapley")
-        path, touch = paths.rows()
-        k = len(journeys.channels)
-        pair, of_pair, times = np.unique(
-            path * k + journeys.channel[touch], return_inverse=True, return_counts=True
-        )
-        first_pair = np.searchsorted(pair // k, np.arange(len(paths.first)))
-        player = of_pair - first_pair[path]
-        players = np.bincount(pair // k, minlength=len(paths.first))
+        path, _ = paths.rows()
+        present = channels_of_paths(journeys)
+        first = np.searchsorted(present.path, np.arange(len(paths.first)))
+        player = present.of_touch - first[path]
+        players = np.bincount(present.path, minlength=len(paths.first))
         everything = model.with_all_touches(journeys)
-        worth = np.zeros(len(pair))
+        worth = np.zeros(len(present.path))
         asked = 0
         for n in np.unique(players[players > 0]):
             sets, weights = self._game(int(n))
@@ -74,13 +71,13 @@ class DeepShapley(Settings):
                     _of_sets(model, journeys, some, sets[:-1], player), [everything[some]], axis=0
                 )
                 values = weights @ (answers / everything[some])  # (n, paths)
-                worth[first_pair[some] + np.arange(n)[:, None]] = values
+                worth[first[some] + np.arange(n)[:, None]] = values
         log.info(
             "deep_shapley: %s journeys without touches, for %s conversions",
             f"{asked:,}",
             f"{np.count_nonzero(players):,}",
         )
-        return divided("deep_shapley", journeys, (worth / times)[of_pair])
+        return divided("deep_shapley", journeys, (worth / present.times)[present.of_touch])
 
     def _game(self, n: int) -> tuple[Ints, Floats]:
         """Sets of n players as bits, rising, the last one of all; and their weights in each value.

@@ -10,7 +10,7 @@ import numpy as np
 from seqmarket.attribution.asking import PurchaseModel, touched
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.sharing import divided, scaled_to
-from seqmarket.attribution.without_touches import expected_without
+from seqmarket.attribution.without_touches import channels_of_paths, expected_without
 from seqmarket.data.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,29 +46,25 @@ class CounterfactualRemoval(Settings):
         journeys, paths = evidence.journeys, evidence.journeys.converting
         model = PurchaseModel.of(evidence, "removal")
         path, touch = paths.rows()
-        n = len(journeys.channels)
-        pair, of_pair, times = np.unique(
-            path * n + journeys.channel[touch], return_inverse=True, return_counts=True
-        )
-        path_of_pair = pair // n
-        n_channels = np.bincount(path_of_pair, minlength=len(paths.first))
+        present = channels_of_paths(journeys)
+        n_channels = np.bincount(present.path, minlength=len(paths.first))
 
         # What is the same question is asked once: all of a path's touches, a channel's where there
         # are others, a touch where its channel has others in the path.
         asked = touched(journeys)
-        channels = np.flatnonzero(n_channels[path_of_pair] > 1)
-        touches = np.flatnonzero((times > 1)[of_pair] & self.single_touches)
-        by_pair = np.argsort(of_pair, kind="stable")
-        in_channels = by_pair[np.isin(of_pair[by_pair], channels)]
-        conversion = np.concatenate([asked, path_of_pair[channels], path[touches]])
+        channels = np.flatnonzero(n_channels[present.path] > 1)
+        touches = np.flatnonzero((present.times > 1)[present.of_touch] & self.single_touches)
+        by_channel = np.argsort(present.of_touch, kind="stable")
+        rows = by_channel[np.isin(present.of_touch[by_channel], channels)]
+        conversion = np.concatenate([asked, present.path[channels], path[touches]])
         question = np.concatenate(
             [
                 np.searchsorted(asked, path),
-                len(asked) + np.searchsorted(channels, of_pair[in_channels]),
+                len(asked) + np.searchsorted(channels, present.of_touch[rows]),
                 len(asked) + len(channels) + np.arange(len(touches)),
             ]
         )
-        out = np.concatenate([touch, touch[in_channels], touch[touches]])
+        out = np.concatenate([touch, touch[rows], touch[touches]])
         log.info(
             "removal: %s journeys without touches, for %s conversions",
             f"{len(conversion):,}",
@@ -83,9 +79,9 @@ class CounterfactualRemoval(Settings):
 
         total = np.zeros(len(paths.first))
         total[asked] = none
-        effect = total[path_of_pair]
+        effect = total[present.path]
         effect[channels] = without_channel
-        of_channel = scaled_to(total, effect, path_of_pair)
+        of_channel = scaled_to(total, effect, present.path)
         part = np.zeros(len(path))
         part[touches] = without_touch
-        return divided("removal", journeys, scaled_to(of_channel, part, of_pair))
+        return divided("removal", journeys, scaled_to(of_channel, part, present.of_touch))

@@ -10,7 +10,7 @@ V  conversions     Q  questions     R  touches that are taken out, over all ques
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,30 @@ from seqmarket.schema import UNK, EventArrays, SequenceSpec
 
 _AT_ONCE = 1 << 20
 """Events that are copied before the model is asked about them."""
+
+
+class PathChannels(NamedTuple):
+    """The L channels of all converting paths, by path, then channel.
+
+    Attributes:
+        path: (L,) the path.
+        of_touch: Of each touch of each path, in the order of `Paths.rows`, its channel in the path.
+        times: (L,) number of the channel's touches in the path.
+    """
+
+    path: Ints
+    of_touch: Ints
+    times: Ints
+
+
+def channels_of_paths(journeys: Journeys) -> PathChannels:
+    """Which channels each converting path has."""
+    path, touch = journeys.converting.rows()
+    n = len(journeys.channels)
+    both, of_touch, times = np.unique(
+        path * n + journeys.channel[touch], return_inverse=True, return_counts=True
+    )
+    return PathChannels(both // n, of_touch, times)
 
 
 def expected_without(
