@@ -159,3 +159,18 @@ def exactly() -> Callable[..., dict[tuple[int, float], float]]:
         return dict(zip(pairs, np.asarray(credit).tolist(), strict=True))
 
     return found
+
+
+@pytest.fixture(scope="session")
+def crowded(touching: Make) -> Journeys:
+    """Paths of one to four channels, each before its customer's only purchase."""
+    random = np.random.default_rng(0)
+    every = ["mail", "search", "shop", "new"]
+    log = [
+        [
+            *((float(day), str(name)) for day, name in enumerate(random.choice(names, size=7))),
+            (8.0, "buy"),
+        ]
+        for names in 3 * [["app", "mail"], ["mail", "search", "new"], ["app", *every], every]
+    ]
+    return touching(log)

@@ -20,7 +20,6 @@ from seqmarket.errors import SeqmarketError
 
 Ask = Callable[..., Evidence]
 Make = Callable[..., Journeys]
-NAMES = ["mail", "search", "shop", "new"]
 
 
 def values_are_those_of_all_orders(journeys: Journeys, evidence: Evidence) -> None:
@@ -50,26 +49,12 @@ def values_are_those_of_all_orders(journeys: Journeys, evidence: Evidence) -> No
     assert checked > 2
 
 
-@pytest.fixture(scope="module")
-def journeys(touching: Make) -> Journeys:
-    """Paths of one to four channels, each before its customer's only purchase."""
-    random = np.random.default_rng(0)
-    log = [
-        [
-            *((float(day), str(name)) for day, name in enumerate(random.choice(names, size=7))),
-            (8.0, "buy"),
-        ]
-        for names in 3 * [["app", "mail"], ["mail", "search", "new"], ["app", *NAMES], NAMES]
-    ]
-    return touching(log)
-
-
-def test_values_are_those_of_all_orders(journeys: Journeys, network: Ask) -> None:
-    values_are_those_of_all_orders(journeys, network(journeys))
+def test_values_are_those_of_all_orders(crowded: Journeys, network: Ask) -> None:
+    values_are_those_of_all_orders(crowded, network(crowded))
 
 
 def test_weights_of_other_sets_are_noticed(
-    journeys: Journeys, network: Ask, monkeypatch: pytest.MonkeyPatch
+    crowded: Journeys, network: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = DeepShapley._game
 
@@ -79,11 +64,11 @@ def test_weights_of_other_sets_are_noticed(
 
     monkeypatch.setattr(DeepShapley, "_game", alike)
     with pytest.raises(AssertionError):
-        values_are_those_of_all_orders(journeys, network(journeys))
+        values_are_those_of_all_orders(crowded, network(crowded))
 
 
-def test_what_is_organic_is_as_by_removal(journeys: Journeys, network: Ask) -> None:
-    evidence = network(journeys)
+def test_what_is_organic_is_as_by_removal(crowded: Journeys, network: Ask) -> None:
+    evidence = network(crowded)
     found = DeepShapley().attribute(evidence)
     drawn = DeepShapley(exact_up_to=1, samples=2).attribute(evidence)
     removal = CounterfactualRemoval().attribute(evidence)
@@ -107,8 +92,8 @@ def test_effects_that_add_up_are_found_whichever_orders(
     assert found.credit == pytest.approx([3 / 7.9, -0.1 / 7.9, 3 / 7.9])
 
 
-def test_many_drawn_orders_come_near_to_all(journeys: Journeys, network: Ask) -> None:
-    evidence = network(journeys)
+def test_many_drawn_orders_come_near_to_all(crowded: Journeys, network: Ask) -> None:
+    evidence = network(crowded)
     exact = DeepShapley().attribute(evidence).credit
     few, many = (
         np.abs(DeepShapley(exact_up_to=1, samples=n).attribute(evidence).credit - exact).max()
@@ -131,3 +116,13 @@ def test_values_sum_to_what_all_add(n: int, exact_up_to: int) -> None:
 def test_more_channels_than_fit_are_refused() -> None:
     with pytest.raises(SeqmarketError, match=r"63 channels.*(?s:.)*attribution\.journeys"):
         DeepShapley()._game(63)
+
+
+def test_orders_are_drawn_by_their_seed(crowded: Journeys, network: Ask) -> None:
+    evidence = network(crowded)
+    first, again, other = (
+        DeepShapley(exact_up_to=1, samples=2, seed=seed).attribute(evidence).credit
+        for seed in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert np.abs(first - other).max() > 1e-5

@@ -142,9 +142,9 @@ def test_the_order_of_customers_does_not_matter(
     same_in_any_order(journeys, asked(name, network, journeys), method(name))
 
 
-def test_nor_does_it_for_drawn_orders(journeys: Journeys, network: Ask) -> None:
+def test_nor_does_it_for_drawn_orders(crowded: Journeys, network: Ask) -> None:
     drawn = method("deep_shapley", exact_up_to=1, samples=2)
-    same_in_any_order(journeys, network(journeys), drawn)
+    same_in_any_order(crowded, network(crowded), drawn)
 
 
 @pytest.mark.parametrize("name", METHODS)
