@@ -85,7 +85,7 @@ $(PEERS)/.installed: requirements.lock benchmarks/peers.txt | $(STAMP)
 lock:  ## resolve requirements.lock anew; PYTHON= an oldest supported Python
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --disable-pip-version-check -q $(TORCH) ".[demo,gbdt,ray,dev]"
+	$(VENV)-lock/bin/python -m pip install --disable-pip-version-check -q $(TORCH) ".[attribution,demo,gbdt,ray,dev]"
 	{ sed -n '/^#/p' requirements.lock; $(VENV)-lock/bin/python -m pip freeze --all \
 		--exclude pip --exclude wheel --exclude seqmarket \
 		| sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia|cuda|triton)[-=]'; } > requirements.lock.new

@@ -5,7 +5,7 @@ The shape legend is that of `seqmarket.schema`.
 
 # No `from __future__ import annotations` here: TorchScript reads the fields of the NamedTuples
 # below as types, not as strings.
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -79,4 +79,13 @@ class JourneyEncoder(Protocol):
 
     def __call__(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
         """Encodes a batch; the flag never changes the return type."""
+        ...
+
+
+@runtime_checkable
+class LayeredAttention(Protocol):
+    """What an encoder offers beside its contract if its states are made by layers of attention."""
+
+    def attention_by_layer(self, batch: JourneyBatch) -> list[Tensor]:
+        """(B, T, T) weights of each layer, the first one first: mean over heads, rows sum to 1."""
         ...

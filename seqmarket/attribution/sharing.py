@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from seqmarket.attribution.attributor import Attribution
-from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.journeys import Floats, Ints, Journeys
 from seqmarket.errors import SeqmarketError
+
+ROUNDING = 1e-5
+"""Share of what a float32 model expects below which a difference says nothing."""
 
 
 def shared_by_channel(method: str, journeys: Journeys, worth: Floats) -> Attribution:
@@ -48,3 +51,51 @@ def observed(method: str, journeys: Journeys, credit: Floats, value: Floats) -> 
     np.add.at(organic, journeys.converts[alone], 1.0)
     np.add.at(organic_value, journeys.converts[alone], journeys.value[alone])
     return Attribution(method, "observed", credit, organic, value, organic_value)
+
+
+def divided(method: str, journeys: Journeys, part: Floats) -> Attribution:
+    """Divides each conversion by the parts that its touches have; what they leave is organic.
+
+    Args:
+        method: Name of the method.
+        journeys: The journeys.
+        part: Of each conversion for each touch of its path, signed, in the order of
+            `journeys.converting.rows()`.
+    """
+    path, touch = journeys.converting.rows()
+    left = 1.0 - np.bincount(path, part, minlength=len(journeys.conversion))
+    credit, value = np.zeros((2, len(journeys.touch)))
+    np.add.at(credit, touch, part)
+    np.add.at(value, touch, part * journeys.value[path])
+    organic, organic_value = np.zeros((2, journeys.n_customers))
+    np.add.at(organic, journeys.converts, left)
+    np.add.at(organic_value, journeys.converts, left * journeys.value)
+    return Attribution(method, "observed", credit, organic, value, organic_value)
+
+
+def scaled_to(total: Floats, effect: Floats, group: Ints) -> Floats:
+    """Scales effects so that those of a group sum to its total, and each keeps its sign.
+
+    Positive effects are multiplied by a factor ``a``, negative ones by ``1 / a``: the one such pair
+    that gives the total. It exists also where effects cancel each other and their sum is nearly 0,
+    which a common factor would divide by, and no sum of either sign exceeds the total and the
+    geometric mean of both sums. Effects below `ROUNDING` count as 0. Where what is left has not the
+    total's sign anywhere, there is nothing to scale, and the group shares its total alike.
+
+    Args:
+        total: (G,).
+        effect: (N,).
+        group: (N,) from 0.
+    """
+    effect = np.where(np.abs(effect) < ROUNDING, 0.0, effect)
+    up = np.bincount(group, np.maximum(effect, 0.0), minlength=len(total))
+    down = np.bincount(group, np.maximum(-effect, 0.0), minlength=len(total))
+    size = np.bincount(group, minlength=len(total))
+    # a * up - down / a is the total, and the product of both sums is not changed.
+    larger = (np.abs(total) + np.sqrt(total**2 + 4 * up * down)) / 2
+    smaller = up * down / np.where(larger > 0, larger, 1.0)
+    positive = np.where(total >= 0, larger, smaller) / np.where(up > 0, up, 1.0)
+    negative = np.where(total >= 0, smaller, larger) / np.where(down > 0, down, 1.0)
+    scaled = effect * np.where(effect > 0, positive[group], negative[group])
+    some = np.where(total >= 0, up, down) > 0
+    return np.where(some[group], scaled, (total / np.maximum(size, 1))[group])

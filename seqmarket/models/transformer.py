@@ -60,13 +60,24 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, batch: JourneyBatch, need_attention: bool = False) -> Encoding:
         """Encodes a batch; its attention is the mean over blocks and heads."""
+        x, layers = self._through_blocks(batch, need_attention)
+        states = self.norm(x)
+        attention = torch.stack(layers).mean(dim=0) if need_attention else None
+        return Encoding(states, last_state(states, batch.mask), attention)
+
+    def attention_by_layer(self, batch: JourneyBatch) -> list[Tensor]:
+        """See `LayeredAttention`."""
+        return self._through_blocks(batch, need_attention=True)[1]
+
+    def _through_blocks(
+        self, batch: JourneyBatch, need_attention: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What the last block makes of a batch, (B, T, D), and each one's weights, if asked for."""
         x = as_autocast(self.embedding(batch))  # (B, T, D)
         days = days_since_first(batch.time, batch.mask).to(torch.float32)  # (B, T)
-        attention: Tensor | None = None
+        layers: list[Tensor] = []
         for block in self.blocks:
             x, weights = block(x, days, need_attention)
             if weights is not None:
-                weights = weights / len(self.blocks)  # (B, T, T)
-                attention = weights if attention is None else attention + weights
-        states = self.norm(x)
-        return Encoding(states, last_state(states, batch.mask), attention)
+                layers.append(weights)  # (B, T, T)
+        return x, layers

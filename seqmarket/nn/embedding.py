@@ -90,6 +90,13 @@ class EventEmbedding(nn.Module):
 
     def forward(self, batch: JourneyBatch) -> Tensor:
         """Embeds a batch as (B, T, D)."""
+        return self.complete(self.contents(batch), batch)
+
+    def contents(self, batch: JourneyBatch) -> Tensor:
+        """(B, T, D) what each event is, when, and whose: a sum that knows of no other event's kind.
+
+        Two batches that differ in the columns of some events differ there, and nowhere else.
+        """
         padded = ~batch.mask.unsqueeze(-1)  # (B, T, 1)
         kinds = torch.stack([batch.channel, batch.event_type], dim=-1)
         ids = torch.cat([kinds, batch.categorical], dim=-1).masked_fill(padded, self.pad)
@@ -99,5 +106,9 @@ class EventEmbedding(nn.Module):
             x = x + self.customer(batch.static_categorical).unsqueeze(1)
         if self.customer_numeric is not None:
             x = x + self.customer_numeric(batch.static_features).unsqueeze(1)
+        return x  # type: ignore[no-any-return]
+
+    def complete(self, x: Tensor, batch: JourneyBatch) -> Tensor:
+        """(B, T, D) the embedding, of (B, T, D) contents: with the pace so far."""
         x = x + self.counts(self.pace(x, batch))
         return self.dropout(self.norm(x))  # type: ignore[no-any-return]

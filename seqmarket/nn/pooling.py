@@ -68,8 +68,11 @@ class TouchPooling(nn.Module):
             (B, T, D + width), causal as the states are.
         """
         q, k, v, favour = self._parts(states, batch)
-        found = attend_before(q, k, v, favour)  # (B, H, T, W)
-        return torch.cat([states, found.transpose(1, 2).flatten(2)], dim=-1)
+        return self._append(states, attend_before(q, k, v, favour))
+
+    def with_weights(self, states: Tensor, batch: JourneyBatch, weights: Tensor) -> Tensor:
+        """What `forward` appends if each head gives these (B, H, T, T) weights to the touches."""
+        return self._append(states, weights @ self._parts(states, batch)[2])
 
     def read(self, state: Tensor, head: int) -> Tensor:
         """What one head reads, (N, D), of (N, D + width) states."""
@@ -81,6 +84,11 @@ class TouchPooling(nn.Module):
         """(B, H, T, T) weight that head and event (rows) give to each touch (columns)."""
         q, k, _, favour = self._parts(states, batch)
         return causal_weights(q, k, favour)
+
+    @staticmethod
+    def _append(states: Tensor, found: Tensor) -> Tensor:
+        """(B, T, D + width) of (B, T, D) and (B, H, T, W)."""
+        return torch.cat([states, found.transpose(1, 2).flatten(2)], dim=-1)
 
     def _parts(self, states: Tensor, batch: JourneyBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         b, t, _ = states.shape
