@@ -54,8 +54,8 @@ class Deconfounded(Settings):
     hidden: int = Field(8, ge=0)
     intent: bool = True
     block: PositiveDuration = timedelta(days=12)
-    rounds: int = Field(10, ge=1)
-    per_purchase: float = Field(5.0, gt=0)
+    rounds: int = Field(12, ge=1)
+    per_purchase: float = Field(10.0, gt=0)
     exact_up_to: int = Field(10, ge=1, le=16)
     samples: int = Field(200, ge=1)
     groups: int = Field(10, ge=0)

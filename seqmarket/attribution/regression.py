@@ -56,7 +56,7 @@ class Regression(Settings):
 
     half_lives: tuple[float, ...] = (1.0, 3.0, 7.0, 21.0)
     saturation: float = Field(2.0, gt=0)
-    per_purchase: float = Field(5.0, gt=0)
+    per_purchase: float = Field(10.0, gt=0)
     longest: PositiveDuration = timedelta(days=7)
     penalty: float = Field(1e-5, ge=0)
     exact_up_to: int = Field(10, ge=1, le=16)
