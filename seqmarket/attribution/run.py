@@ -1,0 +1,185 @@
+"""The journeys of a trained run, attributed by any number of methods."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
+from seqmarket.attribution.config import AttributionSettings
+from seqmarket.attribution.journeys import Ints, Journeys, make_journeys
+from seqmarket.data.simulation.truth import Truth
+from seqmarket.data.sources.simulator import JourneySimulator
+from seqmarket.data.splits import Fold, Period, to_microseconds
+from seqmarket.data.store import SequenceStore
+from seqmarket.errors import SeqmarketError
+from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
+from seqmarket.training.checkpoint import TrainedModel, load_trained
+from seqmarket.training.instantiate import build
+from seqmarket.training.scoring import own_store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """What the methods say of a run's journeys.
+
+    Attributes:
+        settings: What was asked for.
+        trained: The run's model.
+        log_name: Name of the run's log.
+        journeys: Of the fold, with its own customers alone.
+        customers: (C,) row in the store of each of them.
+        attributions: By method.
+        seconds: That each method took.
+        left_out: Methods that cannot be used here -> why.
+        truth: Of the same period; None: the log is not simulated, or not all of it is there.
+    """
+
+    settings: AttributionSettings
+    trained: TrainedModel
+    log_name: str
+    journeys: Journeys
+    customers: Ints
+    attributions: Mapping[str, Attribution]
+    seconds: Mapping[str, float]
+    left_out: Mapping[str, str]
+    truth: Truth | None
+
+
+def attribute_run(
+    model_file: Path,
+    settings: AttributionSettings,
+    methods: Mapping[str, Attributor],
+    tell: Callable[[str], None] = log.info,
+) -> Attributed:
+    """Attributes the conversions of a fold of the log that a run was trained on.
+
+    Effects are learnt from the journeys of the training period. A method that cannot be used is
+    left out as long as another one can.
+
+    Args:
+        model_file: The run's `model.ckpt`, or a checkpoint of its middle.
+        settings: Whose journeys, and how they are made.
+        methods: By name.
+        tell: Told of each method that is done, in a line.
+
+    Raises:
+        SeqmarketError: The log has changed since the run was trained, it has neither touches nor
+            conversions then, or no method can be used.
+    """
+    trained = load_trained(model_file)
+    store = own_store(trained)
+    evidence = Evidence(
+        _journeys(store, settings.fold, settings),
+        _journeys(store, "train", settings),
+        trained,
+    )
+    tell(f"{evidence.journeys.period}: {describe(evidence.journeys)}")
+    found: dict[str, Attribution] = {}
+    seconds: dict[str, float] = {}
+    refused: dict[str, SeqmarketError] = {}
+    for name, method in methods.items():
+        began = time.perf_counter()
+        try:
+            found[name] = method.attribute(evidence)
+        except SeqmarketError as error:
+            refused[name] = error
+            tell(f"{name} is left out: {error.what}")
+            continue
+        seconds[name] = time.perf_counter() - began
+        tell(f"{name} {seconds[name]:.1f} s")
+    if not found:
+        raise next(iter(refused.values()))
+    return Attributed(
+        settings=settings,
+        trained=trained,
+        log_name=store.name,
+        journeys=evidence.journeys,
+        customers=np.flatnonzero(store.split.customers(settings.fold, store.events.n_customers)),
+        attributions=found,
+        seconds=seconds,
+        left_out={name: error.what for name, error in refused.items()},
+        truth=_truth(trained, store, evidence.journeys, tell),
+    )
+
+
+def counts(journeys: Journeys) -> dict[str, int]:
+    """How much there is to attribute: in the period, and of touches also in the lookback before."""
+    paths = journeys.converting
+    return {
+        "touches": len(journeys.touch),
+        "conversions": len(journeys.conversion),
+        "conversions_without_touches": int((paths.first == paths.stop).sum()),
+        "censored_touches": journeys.censored,
+    }
+
+
+def describe(journeys: Journeys) -> str:
+    """The same in words."""
+    found = counts(journeys)
+    return (
+        f"{found['conversions']:,} conversions, {found['conversions_without_touches']:,} of them "
+        f"without a touch; {found['touches']:,} touches, {found['censored_touches']:,} censored"
+    )
+
+
+def _journeys(store: SequenceStore, fold: Fold, settings: AttributionSettings) -> Journeys:
+    """Those of the customers that take part in the fold."""
+    events = store.events
+    chosen = store.split.customers(fold, events.n_customers)
+    if not chosen.all():
+        events = _of_customers(events, chosen)
+    return make_journeys(events, store.spec, store.split.periods[fold], settings.journeys)
+
+
+def _of_customers(events: EventArrays, chosen: NDArray[np.bool_]) -> EventArrays:
+    size = np.diff(events.offsets)
+    rows = np.repeat(chosen, size)
+    return EventArrays(
+        offsets=np.cumsum([0, *size[chosen]]),
+        time=events.time[rows],
+        channel=events.channel[rows],
+        event_type=events.event_type[rows],
+        purchase=events.purchase[rows],
+        value=events.value[rows],
+        categorical=events.categorical[rows],
+        features=events.features[rows],
+        static_categorical=events.static_categorical[chosen],
+        static_features=events.static_features[chosen],
+    )
+
+
+def _truth(
+    trained: TrainedModel, store: SequenceStore, journeys: Journeys, tell: Callable[[str], None]
+) -> Truth | None:
+    source = build(trained.config.data.source, prefix="data.")
+    if not isinstance(source, JourneySimulator):
+        return None
+    days = _days(journeys.period, to_microseconds(source.start))
+    # A part of the customers, or of a day, has a truth that nobody has counted.
+    everybody = journeys.n_customers == store.events.n_customers == source.n_customers
+    if days is None or not everybody:
+        tell("the truth is not compared: it is known for whole days and all customers")
+        return None
+    began = time.perf_counter()
+    truth = source.truth(*days)
+    tell(f"truth {time.perf_counter() - began:.1f} s")
+    return truth
+
+
+def _days(period: Period, start: int) -> tuple[int, int] | None:
+    """A period in days since a moment, before which nothing happened; None: not in whole days."""
+    first, stop = period.start - start, period.end - start
+    if first < MICROSECONDS_PER_DAY:
+        first = 0
+    if first % MICROSECONDS_PER_DAY or stop % MICROSECONDS_PER_DAY:
+        return None
+    return first // MICROSECONDS_PER_DAY, stop // MICROSECONDS_PER_DAY
