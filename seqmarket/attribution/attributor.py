@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
@@ -85,7 +86,7 @@ class Attributor(Protocol):
         ...
 
 
-def attribution_table(journeys: Journeys, attributions: dict[str, Attribution]) -> pl.DataFrame:
+def attribution_table(journeys: Journeys, attributions: Mapping[str, Attribution]) -> pl.DataFrame:
     """One row per touch and method.
 
     Columns: `method`, `customer` (the row of the customer in the store, not an identifier), `touch`

@@ -16,11 +16,12 @@ import polars as pl
 from seqmarket.attribution import plots
 from seqmarket.attribution.attributor import attribution_table
 from seqmarket.attribution.comparison import comparison_table
+from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.evaluation import truth_table
 from seqmarket.attribution.run import Attributed, counts
 from seqmarket.attribution.summary import channel_summary
-from seqmarket.data.spreadsheet import write_csv
 from seqmarket.data.splits import to_datetime
+from seqmarket.data.spreadsheet import write_csv
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import ComponentConfig
 from seqmarket.training.tracking.environment import environment_tags
@@ -105,7 +106,9 @@ class Report:
             "period": [to_datetime(moment).isoformat() for moment in (period.start, period.end)],
             "customers": found.journeys.n_customers,
             **counts(found.journeys),
-            "settings": found.settings.model_dump(mode="json"),
+            "settings": found.settings.model_dump(
+                mode="json", include=set(AttributionSettings.model_fields)
+            ),
             "methods": methods,
             "left_out": dict(found.left_out),
             "environment": environment_tags(),
@@ -160,6 +163,6 @@ def _replacing(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(before)
         beside.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)

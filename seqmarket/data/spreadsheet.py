@@ -11,7 +11,7 @@ _FORMULA = r"^[=+\-@\t\r\n]"
 
 
 def write_csv(table: pl.DataFrame, path: Path) -> None:
-    """Writes a table as CSV; a text that a spreadsheet would take for a formula gets a quote before.
+    """Writes a table as CSV; what a spreadsheet would take for a formula gets a quote before it.
 
     See OWASP, "CSV injection". Numbers stay as they are, negative ones too.
     """

@@ -40,8 +40,12 @@ def find_run(run: str, paths: PathsConfig, tracking: TrackingSettings) -> FoundR
     model_file = find_model(run, paths, tracking)
     if run != "last" and not Path(run).exists():
         return FoundRun(model_file, None, run)
-    beside = model_file.parent
-    return FoundRun(model_file, beside.parent if beside.name == CHECKPOINTS else beside, None)
+    folder = model_file.parent
+    if folder.name == CHECKPOINTS:
+        folder = folder.parent
+    if (folder.parent / "run.json").is_file():  # a copy among the artifacts of the run's record
+        folder = folder.parent.parent
+    return FoundRun(model_file, folder, None)
 
 
 def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path:
