@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from seqmarket.data.splits import Fold, Period, to_microseconds
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
-from seqmarket.training.checkpoint import TrainedModel, load_trained
+from seqmarket.training.checkpoint import TrainedModel
 from seqmarket.training.instantiate import build
 from seqmarket.training.scoring import own_store
 
@@ -55,7 +54,7 @@ class Attributed:
 
 
 def attribute_run(
-    model_file: Path,
+    trained: TrainedModel,
     settings: AttributionSettings,
     methods: Mapping[str, Attributor],
     tell: Callable[[str], None] = log.info,
@@ -66,7 +65,7 @@ def attribute_run(
     left out as long as another one can.
 
     Args:
-        model_file: The run's `model.ckpt`, or a checkpoint of its middle.
+        trained: The run's model.
         settings: Whose journeys, and how they are made.
         methods: By name.
         tell: Told of each method that is done, in a line.
@@ -75,7 +74,6 @@ def attribute_run(
         SeqmarketError: The log has changed since the run was trained, it has neither touches nor
             conversions then, or no method can be used.
     """
-    trained = load_trained(model_file)
     store = own_store(trained)
     evidence = Evidence(
         _journeys(store, settings.fold, settings),

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from seqmarket.cli.arguments import RUN_HELP, parse_arguments
 from seqmarket.cli.compose import config_dir, load_plain
-from seqmarket.cli.outputs import make_folder_of, writing
+from seqmarket.cli.outputs import check_folder, writing
 from seqmarket.errors import SeqmarketError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from seqmarket.attribution.config import AttributeConfig
+    from seqmarket.training.checkpoint import TrainedModel
     from seqmarket.training.locate import FoundRun
 
 ROOT = "attribute"
@@ -37,9 +38,11 @@ def main(arguments: Sequence[str]) -> None:
     )
     config = _parse(options.run, overrides)
 
+    from seqmarket.training.checkpoint import load_trained
     from seqmarket.training.locate import find_run
 
     run = find_run(str(config.run_id), config.paths, config.tracking)
+    trained = load_trained(run.model_file)
 
     from rich.console import Console
 
@@ -47,20 +50,22 @@ def main(arguments: Sequence[str]) -> None:
     from seqmarket.attribution.report import Report, refuse_other_folder
     from seqmarket.attribution.run import attribute_run
 
-    config = _for_its_log(run, config, options.run, overrides)
+    own = _own_journeys(trained)
+    if own is not None and not any(item.startswith("journeys=") for item in overrides):
+        config = _parse(options.run, [own, *overrides])
     methods = build_methods(config.attribution)
     output = config.output or _own_folder(run, config)
     refuse_other_folder(output)
-    make_folder_of(output)
+    check_folder(output)
     console = Console(highlight=False, soft_wrap=True)
 
     def tell(line: str) -> None:
         console.print(line, markup=False)
 
     with console.status("attributing") if console.is_terminal else nullcontext():
-        attributed = attribute_run(run.model_file, config, methods, tell)
+        attributed = attribute_run(trained, config, methods, tell)
         report = Report(attributed, config.attribution)
-        with writing(output):
+        with writing(output.parent):
             report.write(output)
 
     from seqmarket.attribution.overview import print_overview
@@ -85,18 +90,11 @@ def _parse(run: str | None, overrides: Sequence[str]) -> AttributeConfig:
     return parse_attribute_config({**plain, "run_id": named})
 
 
-def _for_its_log(
-    run: FoundRun, config: AttributeConfig, named: str | None, overrides: Sequence[str]
-) -> AttributeConfig:
-    """With the journeys that suit the run's log, unless the user chose."""
-    from seqmarket.training.checkpoint import load_trained
-
-    if any(item.startswith("journeys=") for item in overrides):
-        return config
-    log_name = load_trained(run.model_file).config.data.options.get("name")
-    if not (config_dir() / "journeys" / f"{log_name}.yaml").is_file():
-        return config
-    return _parse(named, [f"journeys={log_name}", *overrides])
+def _own_journeys(trained: TrainedModel) -> str | None:
+    """The override that chooses the journeys which suit the run's log, where there are such."""
+    name = trained.config.data.options.get("name")
+    there = (config_dir() / "journeys" / f"{name}.yaml").is_file()
+    return f"journeys={name}" if there else None
 
 
 def _own_folder(run: FoundRun, config: AttributeConfig) -> Path:

@@ -100,6 +100,10 @@ def readable_errors(overrides: Sequence[str], root: str = CONFIG_NAME) -> Iterat
             error.options = _options(error.missing_cfg_file or "")  # of a list, Hydra names none
         known = partial(_known_keys, overrides, root)
         raise explain_composition(error, known, _LOOK[root]) from error
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):
+            raise
+        raise SeqmarketError(f"{error}", fix=_LOOK[root]) from error
 
 
 def _options(file: str) -> list[str]:

@@ -57,6 +57,19 @@ def make_folder_of(file: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
 
 
+def check_folder(folder: Path) -> None:
+    """Makes sure that an output folder can be made, before the work whose result goes there.
+
+    Raises:
+        SeqmarketError: It cannot.
+    """
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir()
+            folder.rmdir()
+
+
 def _is_refusal(error: OSError, files: tuple[Path, ...]) -> bool:
     if error.errno in _FULL:
         return True

@@ -33,9 +33,12 @@ def channel_interaction(journeys: Journeys, attributions: Mapping[str, Attributi
     if len(shown) < 2:
         return notice(_TITLE, "there are not two channels")
     # Later ones are of more interest: the first are rules, which share what is there.
-    order = sorted(
-        reversed(list(attributions)), key=lambda name: attributions[name].basis == "observed"
-    )
+    order = [
+        name
+        for basis in ("expected", "observed")
+        for name in reversed(list(attributions))
+        if attributions[name].basis == basis
+    ]
     methods = order[:MOST_METHODS]
     names = [journeys.channels[k] for k in shown]
     columns = min(3, len(methods))
