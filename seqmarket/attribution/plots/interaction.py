@@ -57,7 +57,10 @@ def channel_interaction(journeys: Journeys, attributions: Mapping[str, Attributi
         image = axes.imshow(np.ma.masked_invalid(change), cmap=DIVERGING, norm=around_zero(1.0))
         for (i, j), value in np.ndenumerate(change):
             if math.isfinite(value):
-                text = f"{100 * value:+.0f}" if value < 9.995 else ">999"
+                percent = round(100 * value)
+                text = (
+                    f"{percent:+d}" if 0 < abs(percent) < 1000 else "0" if not percent else ">999"
+                )
                 axes.text(j, i, text, ha="center", va="center", fontsize=size, color=ink_on(value))
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=10)
         axes.set_yticks(range(len(names)), names, fontsize=10)

@@ -16,7 +16,9 @@ from seqmarket.training.plots.journey import ago
 from seqmarket.training.plots.style import INK, dress, new_figure, notice
 
 MOST_TOUCHES = 8
-_TITLE = "Anonymous journeys to a conversion: credit of each touch, in conversions"
+_TITLE = (
+    "Anonymous journeys to a conversion: credit of each touch per conversion that it counts for"
+)
 
 
 def sample_journeys(
@@ -24,8 +26,8 @@ def sample_journeys(
 ) -> Figure:
     """A panel per journey: a column per touch, oldest first, and a row per method.
 
-    Journeys are drawn among those with several touches, of several channels where there are such.
-    The newest `MOST_TOUCHES` are shown of each.
+    Journeys of different customers are drawn, with several touches of several channels where there
+    are such. The newest `MOST_TOUCHES` are shown of each.
 
     Args:
         journeys: The journeys.
@@ -37,6 +39,7 @@ def sample_journeys(
     if not len(chosen):
         return notice(_TITLE, "no conversion has a touch before it")
     paths = journeys.converting
+    times = np.bincount(paths.rows()[1], minlength=len(journeys.touch))
     columns = min(2, len(chosen))
     rows = math.ceil(len(chosen) / columns)
     figure = new_figure(12.0, rows * (0.26 * len(attributions) + 1.9) + 0.9)
@@ -47,7 +50,7 @@ def sample_journeys(
     for axes, path in zip(panels.flat, chosen, strict=False):
         touches = np.arange(paths.first[path], paths.stop[path])
         shown = touches[-MOST_TOUCHES:]
-        credit = np.array([found.credit[shown] for found in attributions.values()])
+        credit = np.array([found.credit[shown] / times[shown] for found in attributions.values()])
         days = journeys.days_before(paths, np.full(len(shown), path), shown)
         image = axes.imshow(credit, cmap=DIVERGING, norm=around_zero(1.0), aspect="auto")
         _label(axes, journeys, shown, days, credit)
@@ -95,4 +98,6 @@ def _choose(journeys: Journeys, number: int, seed: int) -> Ints:
     # Very long ones would be cut.
     several = several + np.where(size > MOST_TOUCHES, 3, 0)
     order = order[np.argsort(several[order], kind="stable")]
-    return np.asarray(order[size[order] > 0][:number])
+    order = order[size[order] > 0]
+    _, first = np.unique(journeys.converts[order], return_index=True)
+    return np.asarray(order[np.sort(first)][:number])

@@ -66,8 +66,9 @@ def shares_by_channel(channels: pl.DataFrame, level: float, truth: Truth | None 
     figure.suptitle(title, x=0.01, ha="left", fontsize=15, color=INK)
     handles = [
         _dot(STRONG, f"share, with the {level:.0%} interval over customers"),
-        _dot(WARM, "below 0"),
     ]
+    if (table["share"] < 0).any():
+        handles.append(_dot(WARM, "below 0"))
     if true:
         handles.append(Line2D([], [], color=INK, linewidth=1.6, label="truth"))
     figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=11, frameon=False)

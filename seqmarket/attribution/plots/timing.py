@@ -51,7 +51,8 @@ def credit_over_time(journeys: Journeys, attributions: Mapping[str, Attribution]
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.invert_xaxis()
-    bar = figure.colorbar(image, ax=axes, pad=0.01, extend="max", format="{x:.0%}")
+    digits = "{x:.0%}" if largest > 0.1 else "{x:.1%}"
+    bar = figure.colorbar(image, ax=axes, pad=0.01, extend="max", format=digits)
     bar.set_label(f"share of the credit, per {edges[1]:g} d", fontsize=11)
     bar.outline.set_visible(False)
     return figure
