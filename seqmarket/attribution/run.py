@@ -75,11 +75,7 @@ def attribute_run(
             conversions then, or no method can be used.
     """
     store = own_store(trained)
-    evidence = Evidence(
-        _journeys(store, settings.fold, settings),
-        _journeys(store, "train", settings),
-        trained,
-    )
+    evidence = gather(store, settings, trained)
     tell(f"{evidence.journeys.period}: {describe(evidence.journeys)}")
     found: dict[str, Attribution] = {}
     seconds: dict[str, float] = {}
@@ -107,6 +103,18 @@ def attribute_run(
         left_out={name: error.what for name, error in refused.items()},
         truth=_truth(trained, store, evidence.journeys, tell),
     )
+
+
+def gather(
+    store: SequenceStore, settings: AttributionSettings, trained: TrainedModel | None
+) -> Evidence:
+    """What methods may look at: the journeys of the fold, and those of the training period.
+
+    Raises:
+        SeqmarketError: A name in the settings is not of the log, or there is nothing to attribute.
+    """
+    journeys = _journeys(store, settings.fold, settings)
+    return Evidence(journeys, _journeys(store, "train", settings), trained)
 
 
 def counts(journeys: Journeys) -> dict[str, int]:

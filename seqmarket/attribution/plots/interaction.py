@@ -57,11 +57,15 @@ def channel_interaction(journeys: Journeys, attributions: Mapping[str, Attributi
         image = axes.imshow(np.ma.masked_invalid(change), cmap=DIVERGING, norm=around_zero(1.0))
         for (i, j), value in np.ndenumerate(change):
             if math.isfinite(value):
-                percent = round(100 * value)
-                text = (
-                    f"{percent:+d}" if 0 < abs(percent) < 1000 else "0" if not percent else ">999"
+                axes.text(
+                    j,
+                    i,
+                    _percent(value),
+                    ha="center",
+                    va="center",
+                    fontsize=size,
+                    color=ink_on(value),
                 )
-                axes.text(j, i, text, ha="center", va="center", fontsize=size, color=ink_on(value))
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=10)
         axes.set_yticks(range(len(names)), names, fontsize=10)
     bar = figure.colorbar(image, ax=panels, shrink=0.6, pad=0.01, extend="both", format="{x:+.0%}")
@@ -70,6 +74,11 @@ def channel_interaction(journeys: Journeys, attributions: Mapping[str, Attributi
     more = f", {len(methods)} of {len(order)} methods" if len(order) > len(methods) else ""
     figure.suptitle(f"{_TITLE}, in %{more}", x=0.01, ha="left", fontsize=14, color=INK)
     return figure
+
+
+def _percent(change: float) -> str:
+    percent = round(100 * change)
+    return ">999" if percent > 999 else f"{percent:+d}" if percent else "0"
 
 
 def interaction(journeys: Journeys, found: Attribution) -> Floats:

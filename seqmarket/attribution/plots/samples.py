@@ -16,9 +16,7 @@ from seqmarket.training.plots.journey import ago
 from seqmarket.training.plots.style import INK, dress, new_figure, notice
 
 MOST_TOUCHES = 8
-_TITLE = (
-    "Anonymous journeys to a conversion: credit of each touch per conversion that it counts for"
-)
+_TITLE = "Anonymous journeys to a conversion: credit of each touch, per conversion it counts for"
 
 
 def sample_journeys(
