@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from seqmarket.attribution.summary import ORGANIC
 from seqmarket.data.simulation.truth import Truth
-from seqmarket.training.plots.style import INK, STRONG, WARM, dress, new_figure
+from seqmarket.training.plots.style import INK, STRONG, WARM, dress, new_figure, notice
 
 _COLORS = {"observed": WARM, "expected": STRONG}
 _LABELS = {
@@ -29,15 +29,16 @@ def organic_by_method(channels: pl.DataFrame, level: float, truth: Truth | None 
     """
     totals = channels.group_by("method", maintain_order=True).agg(total=pl.col("credit").sum())
     table = channels.filter(pl.col("channel") == ORGANIC).join(totals, on="method")
+    title = f"Organic share of the conversions, with {level:.0%} intervals over customers"
+    table = table.filter(pl.col("total") != 0)
+    if table.is_empty():
+        return notice(title, "there is no conversion")
     figure = new_figure(12.0, 0.36 * len(table) + 2.6)
     axes = figure.add_subplot()
-    title = f"Organic share of the conversions, with {level:.0%} intervals over customers"
     dress(axes, title=title)
     named: set[str] = set()
     highest = 0.0
     for y, row in enumerate(table.iter_rows(named=True)):
-        if not row["total"]:
-            continue
         share, low, high = (
             row[name] / row["total"] for name in ("credit", "credit_low", "credit_high")
         )
