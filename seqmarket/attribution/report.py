@@ -70,7 +70,8 @@ class Report:
         """See `attribution_table`; customers are counted as in the store."""
         found = self.attributed
         table = attribution_table(found.journeys, found.attributions)
-        return table.with_columns(pl.Series(found.customers).gather(table["customer"]))
+        rows = pl.Series(found.customers).gather(table["customer"])
+        return table.with_columns(customer=rows)
 
     def metrics(self) -> dict[str, float]:
         """A few numbers for the run, by name."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seqmarket.attribution.config import AttributeConfig
     from seqmarket.training.checkpoint import TrainedModel
     from seqmarket.training.locate import FoundRun
+    from seqmarket.training.tracking.settings import TrackingSettings
 
 ROOT = "attribute"
 """The configuration of this command."""
@@ -73,7 +74,10 @@ def main(arguments: Sequence[str]) -> None:
     print_overview(report)
     tell(f"tables and plots: {output}")
     place = f"attribution/{config.fold}"
-    tell(_add(run, config, output, place, report.metrics()))
+    # A run that was kept out of MLflow stays out of it.
+    enabled = config.tracking.enabled and trained.config.tracking.enabled
+    tracking = config.tracking.model_copy(update={"enabled": enabled})
+    tell(_add(run, tracking, output, place, report.metrics()))
 
 
 def _parse(run: str | None, overrides: Sequence[str]) -> AttributeConfig:
@@ -104,13 +108,13 @@ def _own_folder(run: FoundRun, config: AttributeConfig) -> Path:
 
 
 def _add(
-    run: FoundRun, config: AttributeConfig, output: Path, place: str, metrics: dict[str, float]
+    run: FoundRun, tracking: TrackingSettings, output: Path, place: str, metrics: dict[str, float]
 ) -> str:
     """Adds what was found to the run, in its record and in MLflow."""
     from seqmarket.training.tracking.addition import add_to_mlflow, add_to_run
 
     if run.mlflow_id is not None:
-        return add_to_mlflow(run.mlflow_id, config.tracking, output, place, metrics)
+        return add_to_mlflow(run.mlflow_id, tracking, output, place, metrics)
     assert run.folder is not None  # a run has a folder or an id
     with writing(run.folder):
-        return add_to_run(run.folder, config.tracking, output, place, metrics)
+        return add_to_run(run.folder, tracking, output, place, metrics)

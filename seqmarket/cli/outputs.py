@@ -63,11 +63,11 @@ def check_folder(folder: Path) -> None:
     Raises:
         SeqmarketError: It cannot.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if not folder.exists():
-            folder.mkdir()
-            folder.rmdir()
+        folder.mkdir(parents=True, exist_ok=True)
+    for place in made:
+        place.rmdir()
 
 
 def _is_refusal(error: OSError, files: tuple[Path, ...]) -> bool:

@@ -13,10 +13,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from seqmarket.attribution.summary import ORGANIC
 from seqmarket.data.simulation.truth import Truth
-from seqmarket.training.plots.style import INK, MUTED, STRONG, WARM, dress, new_figure
+from seqmarket.training.plots.style import INK, MUTED, STRONG, WARM, dress, new_figure, notice
 
 MOST_CHANNELS = 12
 _COLUMNS = 4
+_TITLE = "Share of the credit of all touches"
 _LIMITS = (-1.0, 1.5)
 """Where the credit of all channels is near 0, shares have no bounds; beyond these they are cut."""
 
@@ -32,6 +33,8 @@ def shares_by_channel(channels: pl.DataFrame, level: float, truth: Truth | None 
         truth: Drawn as a line, where it is known.
     """
     table = channels.filter(pl.col("channel") != ORGANIC)
+    if table.is_empty():
+        return notice(_TITLE, "no touch is near a conversion")
     methods = table["method"].unique(maintain_order=True).to_list()
     order = (
         table.group_by("channel", maintain_order=True)
@@ -41,8 +44,8 @@ def shares_by_channel(channels: pl.DataFrame, level: float, truth: Truth | None 
     )
     shown = order[:MOST_CHANNELS]
     true = _true_shares(truth)
-    columns = min(_COLUMNS, max(len(shown), 1))
-    rows = math.ceil(len(shown) / columns) or 1
+    columns = min(_COLUMNS, len(shown))
+    rows = math.ceil(len(shown) / columns)
     height = rows * (0.26 * len(methods) + 1.3) + 1.2
     figure = new_figure(12.0, max(height, 3.5))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -60,7 +63,7 @@ def shares_by_channel(channels: pl.DataFrame, level: float, truth: Truth | None 
     for axes in panels[:, 0]:
         axes.set_yticks(range(len(methods)), methods, fontsize=10)
         axes.set_ylim(len(methods) - 0.5, -0.5)
-    title = "Share of the credit of all touches"
+    title = _TITLE
     if len(order) > len(shown):
         title += f", the {len(shown)} largest of {len(order)} channels"
     figure.suptitle(title, x=0.01, ha="left", fontsize=15, color=INK)
