@@ -66,13 +66,6 @@ class Report:
             return None
         return truth_table(found.journeys, found.attributions, found.truth)
 
-    def touches(self) -> pl.DataFrame:
-        """See `attribution_table`; customers are counted as in the store."""
-        found = self.attributed
-        table = attribution_table(found.journeys, found.attributions)
-        rows = pl.Series(found.customers).gather(table["customer"])
-        return table.with_columns(customer=rows)
-
     def metrics(self) -> dict[str, float]:
         """A few numbers for the run, by name."""
         prefix = f"attribution/{self.attributed.settings.fold}"
@@ -105,7 +98,7 @@ class Report:
             "data_fingerprint": found.trained.store_fingerprint,
             "model": found.trained.config.model.target,
             "period": [to_datetime(moment).isoformat() for moment in (period.start, period.end)],
-            "customers": found.journeys.n_customers,
+            "customers": int(found.journeys.members.sum()),
             **counts(found.journeys),
             "settings": found.settings.model_dump(
                 mode="json", include=set(AttributionSettings.model_fields)
@@ -123,7 +116,9 @@ class Report:
             OSError: The system does not let us.
         """
         with _replacing(folder) as beside:
-            self.touches().write_parquet(beside / "touches.parquet")
+            found = self.attributed
+            touches = attribution_table(found.journeys, found.attributions)
+            touches.write_parquet(beside / "touches.parquet")
             for name, table in (("channels", self.channels), ("comparison", self.comparison)):
                 table.write_parquet(beside / f"{name}.parquet")
                 write_csv(table, beside / f"{name}.csv")

@@ -7,18 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.config import AttributionSettings
-from seqmarket.attribution.journeys import Ints, Journeys, make_journeys
+from seqmarket.attribution.journeys import Journeys, make_journeys
 from seqmarket.data.simulation.truth import Truth
 from seqmarket.data.sources.simulator import JourneySimulator
 from seqmarket.data.splits import Fold, Period, to_microseconds
 from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
+from seqmarket.schema import MICROSECONDS_PER_DAY
 from seqmarket.training.checkpoint import TrainedModel
 from seqmarket.training.instantiate import build
 from seqmarket.training.scoring import own_store
@@ -34,8 +31,7 @@ class Attributed:
         settings: What was asked for.
         trained: The run's model.
         log_name: Name of the run's log.
-        journeys: Of the fold, with its own customers alone.
-        customers: (C,) row in the store of each of them.
+        journeys: Of the fold.
         attributions: By method.
         seconds: That each method took.
         left_out: Methods that cannot be used here -> why.
@@ -46,7 +42,6 @@ class Attributed:
     trained: TrainedModel
     log_name: str
     journeys: Journeys
-    customers: Ints
     attributions: Mapping[str, Attribution]
     seconds: Mapping[str, float]
     left_out: Mapping[str, str]
@@ -97,11 +92,10 @@ def attribute_run(
         trained=trained,
         log_name=store.name,
         journeys=evidence.journeys,
-        customers=np.flatnonzero(store.split.customers(settings.fold, store.events.n_customers)),
         attributions=found,
         seconds=seconds,
         left_out={name: error.what for name, error in refused.items()},
-        truth=_truth(trained, store, evidence.journeys, tell),
+        truth=_truth(trained, evidence.journeys, tell),
     )
 
 
@@ -139,39 +133,18 @@ def describe(journeys: Journeys) -> str:
 
 def _journeys(store: SequenceStore, fold: Fold, settings: AttributionSettings) -> Journeys:
     """Those of the customers that take part in the fold."""
-    events = store.events
-    chosen = store.split.customers(fold, events.n_customers)
-    if not chosen.all():
-        events = _of_customers(events, chosen)
-    return make_journeys(events, store.spec, store.split.periods[fold], settings.journeys)
+    members = store.split.customers(fold, store.events.n_customers)
+    period = store.split.periods[fold]
+    return make_journeys(store.events, store.spec, period, settings.journeys, members)
 
 
-def _of_customers(events: EventArrays, chosen: NDArray[np.bool_]) -> EventArrays:
-    size = np.diff(events.offsets)
-    rows = np.repeat(chosen, size)
-    return EventArrays(
-        offsets=np.cumsum([0, *size[chosen]]),
-        time=events.time[rows],
-        channel=events.channel[rows],
-        event_type=events.event_type[rows],
-        purchase=events.purchase[rows],
-        value=events.value[rows],
-        categorical=events.categorical[rows],
-        features=events.features[rows],
-        static_categorical=events.static_categorical[chosen],
-        static_features=events.static_features[chosen],
-    )
-
-
-def _truth(
-    trained: TrainedModel, store: SequenceStore, journeys: Journeys, tell: Callable[[str], None]
-) -> Truth | None:
+def _truth(trained: TrainedModel, journeys: Journeys, tell: Callable[[str], None]) -> Truth | None:
     source = build(trained.config.data.source, prefix="data.")
     if not isinstance(source, JourneySimulator):
         return None
     days = _days(journeys.period, to_microseconds(source.start))
     # A part of the customers, or of a day, has a truth that nobody has counted.
-    everybody = journeys.n_customers == store.events.n_customers == source.n_customers
+    everybody = journeys.members.all() and journeys.n_customers == source.n_customers
     if days is None or not everybody:
         tell("the truth is not compared: it is known for whole days and all customers")
         return None
