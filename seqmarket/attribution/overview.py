@@ -67,9 +67,8 @@ class Overview:
             table.add_section()
             table.add_row(Text("truth", style="bold"), *cells, "")
         yield table
-        left = f" {len(names) - len(shown)} smaller channels are not shown." * (
-            len(names) > len(shown)
-        )
+        more = len(names) - len(shown)
+        left = f" Smaller channels that are not shown: {more}." if more else ""
         error = " Error: mean absolute, of the shares." if truth is not None else ""
         yield Text(
             "Channels: share of the credit of all touches. Organic: share of the conversions that "
