@@ -254,8 +254,8 @@ def make_journeys(
     if not len(touch) and not len(conversion):
         raise SeqmarketError(
             "there is no touch and no purchase to attribute",
-            where=f"attribution.journeys, {period}",
-            fix="choose another period, or other touches (attribution.journeys.touches)",
+            where=f"journeys, {period}",
+            fix="choose another period, or other touches (journeys.touches)",
         )
     paths, censored = _all_paths(events, spec, period, settings, touch, conversion)
     return Journeys(
@@ -407,6 +407,6 @@ def _check_names(spec: SequenceSpec, settings: JourneySettings) -> None:
             if name not in known:
                 raise SeqmarketError(
                     f"the log has no '{name}' in the training period",
-                    where=f"attribution.journeys.{key}",
+                    where=f"journeys.{key}",
                     fix=f"choose of: {', '.join(known)}",
                 )

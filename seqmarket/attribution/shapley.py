@@ -60,7 +60,7 @@ class ShapleySets(Settings):
             raise SeqmarketError(
                 f"paths touch {n} channels; the game of rates is played with up to {_MOST}",
                 where="attribution=shapley, game=rate",
-                fix="name fewer (attribution.journeys.touches.channel), or take game=conversions",
+                fix="name fewer (journeys.touches.channel), or take game=conversions",
             )
         if n:
             masks, total, converted = _sets(journeys, paths, used)

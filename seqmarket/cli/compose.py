@@ -6,12 +6,13 @@ import argparse
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,6 +21,11 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import RunConfig, parse_config
 
 CONFIG_NAME = "config"
+"""The root of what `train.py` runs; verbs that need a root of their own have one beside it."""
+_LOOK = {
+    CONFIG_NAME: "`python train.py --cfg job` prints every key",
+    "attribute": "conf/attribute.yaml and conf/attribution/ hold every key",
+}
 _OVERLAY = re.compile(r"^\++(?=(experiment|debug)=)")
 _OVERRIDE = re.compile(r"^(~|[^-].*=)")
 _CHOICE = re.compile(r"^(\w+)(@[\w.]+)?=\w+$")
@@ -58,14 +64,21 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], plain)
 
 
-def load_plain(overrides: Sequence[str]) -> dict[str, Any]:
+def load_plain(overrides: Sequence[str], root: str = CONFIG_NAME) -> dict[str, Any]:
     """Composes the configuration with overrides, without running anything.
+
+    Args:
+        overrides: What the user changes.
+        root: Name of the file that it is composed from.
 
     Raises:
         SeqmarketError: The overrides do not compose.
     """
-    with readable_errors(overrides), initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return to_plain(compose(CONFIG_NAME, overrides=normalise(overrides)))
+    with (
+        readable_errors(overrides, root),
+        initialize_config_dir(str(config_dir()), version_base="1.3"),
+    ):
+        return to_plain(compose(root, overrides=normalise(overrides)))
 
 
 def load_config(overrides: Sequence[str]) -> RunConfig:
@@ -78,15 +91,28 @@ def load_config(overrides: Sequence[str]) -> RunConfig:
 
 
 @contextmanager
-def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
+def readable_errors(overrides: Sequence[str], root: str = CONFIG_NAME) -> Iterator[None]:
     """Turns what Hydra and OmegaConf raise inside into a `SeqmarketError`."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain_composition(error, lambda: _known_keys(overrides)) from error
+        if isinstance(error, MissingConfigException) and error.options is None:
+            error.options = _options(error.missing_cfg_file or "")  # of a list, Hydra names none
+        known = partial(_known_keys, overrides, root)
+        raise explain_composition(error, known, _LOOK[root]) from error
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):
+            raise
+        raise SeqmarketError(f"{error}", fix=_LOOK[root]) from error
 
 
-def _known_keys(overrides: Sequence[str]) -> list[str]:
+def _options(file: str) -> list[str]:
+    """What could have been chosen in place of a file that is not there."""
+    group = config_dir() / Path(file).parent
+    return [] if group == config_dir() else [path.stem for path in group.glob("*.yaml")]
+
+
+def _known_keys(overrides: Sequence[str], root: str) -> list[str]:
     """Every dotted key of the configuration that the user started from, groups included."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--config-dir", "-cd")
@@ -100,7 +126,7 @@ def _known_keys(overrides: Sequence[str]) -> list[str]:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for chosen in (choices, []):
             try:
-                config = compose(CONFIG_NAME, overrides=[*search, *chosen])
+                config = compose(root, overrides=[*search, *chosen])
             except (HydraException, OmegaConfBaseException):
                 continue
             return _flatten(OmegaConf.to_container(config))

@@ -28,6 +28,7 @@ VERBS = {
     "evaluate": Verb("seqmarket.cli.evaluate:main", "evaluate a trained model on a split"),
     "predict": Verb("seqmarket.cli.predict:main", "score every customer of a log"),
     "embed": Verb("seqmarket.cli.embed:main", "export the state of every customer of a log"),
+    "attribute": Verb("seqmarket.cli.attribute:main", "what each touch and channel contributed"),
     "inspect": Verb("seqmarket.cli.inspect_customer:main", "show all that is held of a customer"),
     "erase": Verb("seqmarket.cli.erase:main", "remove customers, and prove that nothing is left"),
     "simulate": Verb("seqmarket.cli.simulate:main", "simulate a log whose truth is known"),

@@ -11,18 +11,20 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seqmarket.errors import SeqmarketError, did_you_mean
 
-_LOOK = "`python train.py --cfg job` prints every key"
 _UNKNOWN_KEY = re.compile(r"Could not override '([^'@]+)'")
 
 
 def explain_composition(
-    error: HydraException | OmegaConfBaseException, known_keys: Callable[[], Sequence[str]]
+    error: HydraException | OmegaConfBaseException,
+    known_keys: Callable[[], Sequence[str]],
+    look: str,
 ) -> SeqmarketError:
     """Turns an error of Hydra's composition into one clear message.
 
     Args:
         error: What Hydra or OmegaConf raised.
         known_keys: Gives every dotted key of the configuration; asked only where it helps.
+        look: Where the user finds every key.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error.missing_cfg_file, error.options or [])
@@ -41,9 +43,9 @@ def explain_composition(
     if unknown:
         known = known_keys()
         hint = f"; {_nearest(unknown[1], known)}" if known else ""
-        return SeqmarketError(f"there is no setting '{unknown[1]}'{hint}", fix=_LOOK)
+        return SeqmarketError(f"there is no setting '{unknown[1]}'{hint}", fix=look)
     cause = f": {_first_line(error.__cause__)}" if error.__cause__ is not None else ""
-    return SeqmarketError(f"{_first_line(error)}{cause}", fix=_LOOK)
+    return SeqmarketError(f"{_first_line(error)}{cause}", fix=look)
 
 
 def _missing_option(path: str, options: Sequence[str]) -> SeqmarketError:

@@ -57,6 +57,19 @@ def make_folder_of(file: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
 
 
+def check_folder(folder: Path) -> None:
+    """Makes sure that an output folder can be made, before the work whose result goes there.
+
+    Raises:
+        SeqmarketError: It cannot.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for place in made:
+        place.rmdir()
+
+
 def _is_refusal(error: OSError, files: tuple[Path, ...]) -> bool:
     if error.errno in _FULL:
         return True

@@ -6,6 +6,7 @@ import atexit
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import PathsConfig
@@ -14,6 +15,37 @@ from seqmarket.training.tracking.download import download_artifact
 from seqmarket.training.tracking.settings import TrackingSettings
 
 MODEL_FILE = "model.ckpt"
+
+
+class FoundRun(NamedTuple):
+    """Where a run is.
+
+    Attributes:
+        model_file: Its checkpoint.
+        folder: Its folder, or that of a checkpoint alone; None: it was fetched from MLflow.
+        mlflow_id: Its id where it was fetched from MLflow.
+    """
+
+    model_file: Path
+    folder: Path | None
+    mlflow_id: str | None
+
+
+def find_run(run: str, paths: PathsConfig, tracking: TrackingSettings) -> FoundRun:
+    """The same as `find_model`, with where the run is.
+
+    Raises:
+        SeqmarketError: If there is no such run, or it has no model (yet).
+    """
+    model_file = find_model(run, paths, tracking)
+    if run != "last" and not Path(run).exists():
+        return FoundRun(model_file, None, run)
+    folder = model_file.parent
+    if folder.name == CHECKPOINTS:
+        folder = folder.parent
+    if (folder.parent / "run.json").is_file():  # a copy among the artifacts of the run's record
+        folder = folder.parent.parent
+    return FoundRun(model_file, folder, None)
 
 
 def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path:

@@ -37,8 +37,9 @@ PLACEHOLDER = "<erased>"
 """What a category that only erased customers had becomes in reports."""
 
 _PROVENANCE = "seqmarket"
-_ONE_JOURNEY = "attention_*"
-_OF_CLASSES = "*_confusion.*"
+_ONE_JOURNEY = ("plots/attention_*", "plots/sample_journeys.*")
+_CSV = "attribution/*/*.csv"
+_OF_CLASSES = ("plots/*_confusion.*", "attribution/*/plots/*")
 
 
 @dataclass
@@ -114,12 +115,12 @@ def erase_from_files(
         return removed
     for path in _files(folder, (".ckpt",)):
         removed.counts["categories of models"] += _erase_categories(path, held)
-    for path in _files(folder, (".json", ".md")):
+    for path in (*_files(folder, (".json", ".md")), *folder.rglob(_CSV)):
         _rename_in_text(path, removed.texts)
-    unfit = [_ONE_JOURNEY] if held.number else []
-    unfit += [_OF_CLASSES] if removed.texts else []
+    unfit = [*_ONE_JOURNEY] if held.number else []
+    unfit += _OF_CLASSES if removed.texts else ()
     for pattern in unfit:
-        for path in folder.rglob(f"plots/{pattern}"):
+        for path in folder.rglob(pattern):
             path.unlink()
             removed.counts["pictures"] += 1
     return removed

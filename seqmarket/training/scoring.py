@@ -18,6 +18,7 @@ from seqmarket.data.event_log import EventLog
 from seqmarket.data.labels import Neighbours
 from seqmarket.data.sealed import write_sealed
 from seqmarket.data.splits import Fold, to_microseconds
+from seqmarket.data.store import SequenceStore
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import QUANTILES, EventArrays, LabelTable, NextRule, SequenceSpec
 from seqmarket.training.changed_data import refuse_changed
@@ -155,8 +156,12 @@ def write_scores(scores: Scores, path: Path) -> None:
     write_sealed(path, scores.table.write_parquet)
 
 
-def _own_data(trained: TrainedModel) -> JourneyDataModule:
-    """The log of the run, as it was when the run was trained."""
+def own_store(trained: TrainedModel) -> SequenceStore:
+    """The log of a run, as it was when the run was trained.
+
+    Raises:
+        SeqmarketError: If the log, or what is admitted of it, has changed since.
+    """
     store = open_data(trained.config)
     refuse_changed(
         trained.store_fingerprint,
@@ -166,7 +171,11 @@ def _own_data(trained: TrainedModel) -> JourneyDataModule:
         since="since this run was trained",
         fix="restore the log, or train again",
     )
-    return make_datamodule(trained.config, store, trained.tasks)
+    return store
+
+
+def _own_data(trained: TrainedModel) -> JourneyDataModule:
+    return make_datamodule(trained.config, own_store(trained), trained.tasks)
 
 
 def _predictors(

@@ -297,7 +297,7 @@ def test_only_what_is_named_is_a_touch(make: Make) -> None:
 def test_names_have_to_be_those_of_the_log(make: Make, settings: Any, where: str) -> None:
     with pytest.raises(SeqmarketError) as caught:
         make([[(1.0, "mail")]], **settings)
-    assert caught.value.where == f"attribution.journeys.{where}"
+    assert caught.value.where == f"journeys.{where}"
 
 
 def test_nothing_to_attribute_is_refused(make: Make) -> None:

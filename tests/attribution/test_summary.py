@@ -210,6 +210,6 @@ def test_intervals_repeat(make: Make, random_log: Callable[[int], Log]) -> None:
 def test_the_table_of_touches_names_no_customer(make: Make) -> None:
     journeys = make([[(1.0, "mail"), (2.0, "new"), (3.0, "buy")]])
     table = attribution_table(journeys, {"linear": linear(journeys), "again": linear(journeys)})
-    assert table.columns == ["method", "customer", "touch", "time", "channel", "credit"]
+    assert table.columns == ["method", "customer", "touch", "time", "channel", "credit", "value"]
     assert table["channel"].to_list() == ["mail", "<other>"] * 2
     assert table.group_by("method").agg(pl.col("credit").sum())["credit"].to_list() == [1.0, 1.0]

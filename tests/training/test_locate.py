@@ -9,7 +9,7 @@ import pytest
 
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import PathsConfig
-from seqmarket.training.locate import find_model
+from seqmarket.training.locate import find_model, find_run
 from seqmarket.training.tracking.settings import TrackingSettings
 
 
@@ -71,3 +71,23 @@ def test_what_looks_like_a_path_is_not_looked_for_in_mlflow(
     with pytest.raises(SeqmarketError, match="there is no such file or run folder"):
         find(run, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["", "checkpoints", "checkpoints/model.ckpt", "tracking/artifacts/checkpoints"]
+)
+def test_the_folder_of_a_run_whatever_names_it(tmp_path: Path, place: str) -> None:
+    run = tmp_path / "run"
+    checkpoint(run, "model")
+    checkpoint(run / "tracking" / "artifacts", "model")
+    (run / "tracking" / "run.json").touch()
+    tracking = TrackingSettings(root=str(tmp_path))
+    found = find_run(str(run / place), PathsConfig(output_dir=tmp_path), tracking)
+    assert (found.folder, found.mlflow_id) == (run, None)
+
+
+def test_a_checkpoint_alone_is_in_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.ckpt").touch()
+    tracking = TrackingSettings(root=str(tmp_path))
+    found = find_run(str(tmp_path / "mine.ckpt"), PathsConfig(), tracking)
+    assert found.folder == tmp_path

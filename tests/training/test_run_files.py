@@ -90,6 +90,26 @@ def test_a_category_goes_from_cells_and_columns_and_nothing_else_does(tmp_path: 
     assert pl.read_parquet_metadata(path)[NUMBERED] == "digest"
 
 
+def test_what_an_attribution_left_is_erased_too(tmp_path: Path) -> None:
+    """Touches are counted by customer; a picture shows single journeys; texts are named."""
+    folder = tmp_path / "attribution" / "test"
+    (folder / "plots").mkdir(parents=True)
+    table(folder / "touches.parquet", [0, 1, 1, 2])
+    (folder / "channels.csv").write_text("method,channel\nlinear,pigeon\nlinear,carrier-pigeons\n")
+    for name in ("sample_journeys", "shares"):
+        (folder / "plots" / f"{name}.png").touch()
+    item = held("f", [0, 1, 0], "all", "rest")
+    spec = {**empty_spec(), "channel": {"name": "channel", "categories": ("pigeon",)}}
+    item.store.spec.to_dict = lambda: spec
+    erase_from_files(tmp_path, item, Stores([item]), Needles([]), orphan=False)
+    assert pl.read_parquet(folder / "touches.parquet")["customer"].to_list() == [0, 1]
+    assert [path.name for path in (folder / "plots").iterdir()] == ["shares.png"]
+    item.gone = lambda categories: {name: {"pigeon"} for name in categories}
+    erase_from_files(tmp_path, item, Stores([item]), Needles([]), orphan=False)
+    assert "linear,<erased>" in (folder / "channels.csv").read_text()
+    assert not any((folder / "plots").iterdir())
+
+
 def test_the_mark_adds_up_and_names_nobody(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     first, second = ledger.enter(["ann", "ben"], 2), ledger.enter(["cleo"], 1)

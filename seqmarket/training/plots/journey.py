@@ -48,7 +48,7 @@ def attention_journey(
     weights = np.asarray(attention, dtype=np.float64)[shown, shown]
     bars = weights[-1]
     n_events = len(bars)
-    times = [_ago(days) for days in days_before[shown]]
+    times = [ago(days) for days in days_before[shown]]
     events = [f"{channel} · {time}" for channel, time in zip(channels[shown], times, strict=True)]
     size = float(np.interp(n_events, [10, MOST_EVENTS], [11.5, 8]))
 
@@ -101,7 +101,7 @@ def attention_journey(
     return figure
 
 
-def _ago(days: float) -> str:
+def ago(days: float) -> str:
     """A short duration: ``5 min``, ``3 h``, ``12 d``."""
     if days < 1 / 24:
         return f"{days * 1440:.0f} min"
