@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from seqmarket.attribution.journeys import Journeys
-from seqmarket.training.checkpoint import TrainedModel
+
+if TYPE_CHECKING:  # torch and its memory are for methods that ask the model
+    from seqmarket.training.checkpoint import TrainedModel
 
 Floats = NDArray[np.float64]
 

@@ -5,15 +5,17 @@ M  touches     V  conversions     P  paths     K  channels     C  customers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from seqmarket.attribution.costs import cost_of
 from seqmarket.data.labels import Neighbours
 from seqmarket.data.settings import PositiveDuration, Settings
 from seqmarket.data.splits import Period
@@ -30,6 +32,9 @@ from seqmarket.schema import (
 
 OTHER = "<other>"
 """The channel of touches whose own channel the training period did not show."""
+
+_EVENTS_AT_A_TIME = 2**18
+"""Customers with some that many events are gone through at a time, which bounds the memory."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -80,12 +85,16 @@ class Paths(NamedTuple):
     stop: Ints
     conversion: Ints
 
+    def touches(self) -> Ints:
+        """The touches of path after path."""
+        size = self.stop - self.first
+        touch = np.repeat(self.first - np.cumsum(size) + size, size)
+        touch += np.arange(len(touch))
+        return touch
+
     def rows(self) -> tuple[Ints, Ints]:
         """For each touch of each path: the path, and the touch."""
-        size = self.stop - self.first
-        path = np.repeat(np.arange(len(size)), size)
-        within = np.arange(len(path)) - np.repeat(np.cumsum(size) - size, size)
-        return path, self.first[path] + within
+        return np.repeat(np.arange(len(self.first)), self.stop - self.first), self.touches()
 
     def take(self, which: NDArray[np.bool_] | Ints) -> Paths:
         """Some of them."""
@@ -107,10 +116,7 @@ class Journeys:
         settings: How they were made.
         channels: K names.
         touch: (M,) index of the event.
-        customer: (M,) its customer.
-        time: (M,) microseconds.
         channel: (M,) index into `channels`.
-        cost: (M,) in the log's own currency; 0 where the log has none.
         conversion: (V,) index of the event.
         converts: (V,) its customer.
         paths: All paths, those of conversions first, in the order of `conversion`.
@@ -123,10 +129,7 @@ class Journeys:
     settings: JourneySettings
     channels: tuple[str, ...]
     touch: Ints
-    customer: Ints
-    time: Ints
-    channel: Ints
-    cost: Floats
+    channel: NDArray[np.int32]
     conversion: Ints
     converts: Ints
     paths: Paths
@@ -136,6 +139,22 @@ class Journeys:
     def n_customers(self) -> int:
         """C."""
         return self.events.n_customers
+
+    @cached_property
+    def customer(self) -> Ints:
+        """(M,) the customer of every touch."""
+        number = np.diff(np.searchsorted(self.touch, self.events.offsets))
+        return np.repeat(np.arange(self.n_customers), number)
+
+    @cached_property
+    def time(self) -> Ints:
+        """(M,) microseconds, of every touch."""
+        return np.asarray(self.events.time[self.touch])
+
+    @cached_property
+    def cost(self) -> Floats:
+        """(M,) of every touch, in the log's own currency; 0 where the log has none."""
+        return cost_of(self.events, self.spec, self.touch)
 
     @cached_property
     def owner(self) -> Ints:
@@ -154,7 +173,7 @@ class Journeys:
 
     def channel_of(self, event: Ints) -> Ints:
         """(N,) index into `channels` of the channels of some events."""
-        return _channel(self.events, self.spec, event)
+        return _channel(self.events, self.spec, event).astype(np.int64)
 
     @property
     def value(self) -> Floats:
@@ -175,15 +194,15 @@ class Journeys:
         """
         began = self.paths.first < self.paths.stop
         if began.any():
-            time = self.time[np.minimum(self.paths.first, len(self.time) - 1)]
+            first = self.touch[np.minimum(self.paths.first, len(self.touch) - 1)]
             lookback = self.settings.lookback // timedelta(microseconds=1)
-            began &= time + lookback < self.period.end
+            began &= self.events.time[first] + lookback < self.period.end
         return self.paths.take(began)
 
     def days_before(self, paths: Paths, path: Ints, touch: Ints) -> Floats:
         """(N,) days from touches to the conversions that end their paths."""
         end = self.events.time[self.conversion[paths.conversion[path]]]
-        return np.asarray((end - self.time[touch]) / MICROSECONDS_PER_DAY)
+        return np.asarray((end - self.events.time[self.touch[touch]]) / MICROSECONDS_PER_DAY)
 
 
 def make_journeys(
@@ -197,14 +216,14 @@ def make_journeys(
     """
     _check_names(spec, settings)
     lookback = settings.lookback // timedelta(microseconds=1)
-    inside = (events.time >= period.start) & (events.time < period.end)
-    near = Neighbours(events, spec)
     touches = _is_touch(events, spec, settings)
     touches &= (events.time >= period.start - lookback) & (events.time < period.end)
     touch = np.flatnonzero(touches)
+    inside = (events.time >= period.start) & (events.time < period.end)
     conversion = np.flatnonzero(events.purchase & inside)
+    converts = np.searchsorted(events.offsets, conversion, side="right") - 1
     if settings.conversions == "first":
-        _, first = np.unique(near.customer[conversion], return_index=True)
+        converts, first = np.unique(converts, return_index=True)
         conversion = conversion[first]
     if not len(touch) and not len(conversion):
         raise SeqmarketError(
@@ -212,8 +231,7 @@ def make_journeys(
             where=f"attribution.journeys, {period}",
             fix="choose another period, or other touches (attribution.journeys.touches)",
         )
-    customer, time = near.customer[touch], np.asarray(events.time[touch])
-    paths, censored = _paths(near, period, settings, touch, conversion, lookback)
+    paths, censored = _all_paths(events, spec, period, settings, touch, conversion)
     return Journeys(
         events=events,
         spec=spec,
@@ -221,14 +239,62 @@ def make_journeys(
         settings=settings,
         channels=(*spec.channel.categories, OTHER),
         touch=touch,
-        customer=customer,
-        time=time,
         channel=_channel(events, spec, touch),
-        cost=_cost(events, spec, touch),
         conversion=conversion,
-        converts=near.customer[conversion],
+        converts=converts,
         paths=paths,
         censored=censored,
+    )
+
+
+def _all_paths(
+    events: EventArrays,
+    spec: SequenceSpec,
+    period: Period,
+    settings: JourneySettings,
+    touch: Ints,
+    conversion: Ints,
+) -> tuple[Paths, int]:
+    """Those that convert, those that lead nowhere, and the number of censored touches."""
+    cuts = np.searchsorted(events.offsets, np.arange(0, events.n_events, _EVENTS_AT_A_TIME))
+    bounds = np.unique([*cuts, events.n_customers])
+    begins = events.offsets[bounds]
+    converting, nothing = [Paths(*np.zeros((3, 0), dtype=np.int64))], []
+    censored = 0
+    for some, rows, touches, conversions in zip(
+        pairwise(bounds),
+        pairwise(begins),
+        pairwise(np.searchsorted(touch, begins)),
+        pairwise(np.searchsorted(conversion, begins)),
+        strict=True,
+    ):
+        near = Neighbours(_customers(events, *some), spec)
+        own = touch[slice(*touches)] - rows[0], conversion[slice(*conversions)] - rows[0]
+        paths, left_out = _paths(near, period, settings, *own)
+        ends = paths.conversion >= 0
+        moved = Paths(
+            paths.first + touches[0],
+            paths.stop + touches[0],
+            np.where(ends, paths.conversion + conversions[0], -1),
+        )
+        converting.append(moved.take(ends))
+        nothing.append(moved.take(~ends))
+        censored += left_out
+    both = zip(*converting, *nothing, strict=True)
+    return Paths(*(np.concatenate(columns) for columns in both)), censored
+
+
+def _customers(events: EventArrays, first: int, stop: int) -> EventArrays:
+    """Views of the events of some customers, one after the other."""
+    begins = events.offsets[first : stop + 1]
+    rows = slice(begins[0], begins[-1])
+    flat = ("time", "channel", "event_type", "purchase", "value", "categorical", "features")
+    return replace(
+        events,
+        offsets=begins - begins[0],
+        static_categorical=events.static_categorical[first:stop],
+        static_features=events.static_features[first:stop],
+        **{name: getattr(events, name)[rows] for name in flat},
     )
 
 
@@ -238,9 +304,9 @@ def _paths(
     settings: JourneySettings,
     touch: Ints,
     conversion: Ints,
-    lookback: int,
 ) -> tuple[Paths, int]:
     events = near.events
+    lookback = settings.lookback // timedelta(microseconds=1)
     time, customer = np.asarray(events.time[touch]), near.customer[touch]
     # Of each conversion: its customer's touches before it in the order of the log ...
     stop = np.searchsorted(touch, conversion)
@@ -299,27 +365,9 @@ def _is_touch(
     return wanted.mask(events, spec) & ~events.purchase
 
 
-def _channel(events: EventArrays, spec: SequenceSpec, touch: Ints) -> Ints:
-    ids = events.channel[touch].astype(np.int64)
-    return np.where(ids <= UNK, spec.n_channels, ids - SPECIAL_TOKENS)
-
-
-def _cost(events: EventArrays, spec: SequenceSpec, touch: Ints) -> Floats:
-    """The cost as it was in the log: its feature is a scaled logarithm of it."""
-    names = [feature.name for feature in spec.numeric]
-    if "cost" not in names:
-        return np.zeros(len(touch))
-    at = names.index("cost")
-    feature = spec.numeric[at]
-    scaled = events.features[touch, at].astype(np.float64)
-    logarithm = scaled * feature.scale + feature.center
-    if feature.has_missing:
-        flags = len(names) + sum(f.has_missing for f in spec.numeric[:at])
-        logarithm = np.where(events.features[touch, flags] > 0, 0.0, logarithm)
-    # A cost of 0 comes back as the rounding of its float32, and a return on that would be told.
-    rounding = np.finfo(np.float32).eps * abs(feature.center)
-    logarithm = np.where(np.abs(logarithm) <= rounding, 0.0, logarithm)
-    return np.asarray(np.sign(logarithm) * np.expm1(np.abs(logarithm)))
+def _channel(events: EventArrays, spec: SequenceSpec, touch: Ints) -> NDArray[np.int32]:
+    ids = events.channel[touch]
+    return np.where(ids <= UNK, np.int32(spec.n_channels), ids - np.int32(SPECIAL_TOKENS))
 
 
 def _check_names(spec: SequenceSpec, settings: JourneySettings) -> None:

@@ -22,6 +22,8 @@ from seqmarket.data.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Ranks = NDArray[np.int32]
+
 
 class Chain(NamedTuple):
     """A chain whose states are the last touches of a path; S states, the start is state 0.
@@ -77,25 +79,41 @@ class MarkovRemoval(Settings):
 
 def fit_chain(journeys: Journeys, paths: Paths, order: int) -> Chain:
     """Counts the transitions of some paths."""
-    base = len(journeys.channels) + 1
-    path, touch = paths.rows()
-    channel = journeys.channel[touch]
-    place = touch - paths.first[path]
-    code = np.zeros(1 + len(touch), dtype=np.int64)  # of the start, and of each touch
-    for back in reversed(range(order)):
-        # By rank among those that were seen: powers of many channels fit in no integer.
-        code = np.unique(code, return_inverse=True)[1] * base
-        earlier = channel[np.maximum(np.arange(len(touch)) - back, 0)] + 1
-        code[1:] += np.where(place >= back, earlier, 0)
-    before = np.where(place > 0, code[:-1], 0)
-    ends = np.cumsum(paths.stop - paths.first) - 1
-    codes, state = np.unique(code, return_inverse=True)
-    state = state[1:]
-    n = len(codes)
-    origin = np.concatenate([np.searchsorted(codes, before), state[ends]])
-    target = np.concatenate([state, np.where(paths.conversion >= 0, n, n + 1)])
-    seen, count = np.unique(origin * (n + 2) + target, return_counts=True)
-    return Chain(order, codes % base - 1, seen // (n + 2), seen % (n + 2), count)
+    channel = journeys.channel[paths.touches()]
+    stops = np.cumsum(paths.stop - paths.first)
+    starts = np.append(0, stops[:-1])
+    base = len(journeys.channels)
+    codes, state = np.zeros(0, dtype=np.int64), np.zeros(len(channel), dtype=np.int32)
+    for _ in range(order):
+        # State 0 is the start; any other is the state of a touch less before it, and its channel.
+        before = _before(state, starts)
+        codes, state = _ranked(before * np.int64(base) + channel)
+        state += 1
+    n = 1 + len(codes)
+    origin = np.concatenate([_before(state, starts), state[stops - 1]])
+    ends = np.where(paths.conversion >= 0, n, n + 1).astype(np.int32)
+    target = np.concatenate([state, ends])
+    seen, which = _ranked(origin * np.int64(n + 2) + target)
+    count = np.bincount(which)
+    return Chain(order, np.append(-1, codes % base), seen // (n + 2), seen % (n + 2), count)
+
+
+def _before(state: Ranks, starts: Ints) -> Ranks:
+    """(N,) the state before each touch."""
+    before = np.roll(state, 1)
+    before[starts] = 0
+    return before
+
+
+def _ranked(codes: Ints) -> tuple[Ints, Ranks]:
+    """The codes that occur, ascending, and which of them each one is."""
+    highest = codes.max(initial=0)
+    if highest > len(codes):  # too many to have a table of
+        occur, rank = np.unique(codes, return_inverse=True)
+        return occur, rank.astype(np.int32)
+    seen = np.zeros(highest + 1, dtype=np.bool_)
+    seen[codes] = True
+    return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[codes]
 
 
 def bayesian_information(chain: Chain) -> float:

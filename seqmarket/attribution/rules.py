@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.journeys import Floats, Ints, Journeys
@@ -29,7 +30,7 @@ class PathTouches(NamedTuple):
     """
 
     path: Ints
-    channel: Ints
+    channel: NDArray[np.int32]
     place: Ints
     left: Ints
     days: Floats
@@ -60,8 +61,8 @@ class Rule(Settings, ABC):
             journeys.days_before(paths, path, touch),
         )
         weight = self.weights(touches, journeys)
-        total = np.bincount(path, weight, minlength=len(paths.first))
+        part = weight / np.bincount(path, weight, minlength=len(paths.first))[path]
         credit, value = np.zeros((2, len(journeys.touch)))
-        np.add.at(credit, touch, weight / total[path])
-        np.add.at(value, touch, weight / total[path] * journeys.value[path])
+        np.add.at(credit, touch, part)
+        np.add.at(value, touch, part * journeys.value[path])
         return observed(self.name, journeys, credit, value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from seqmarket.attribution.attributor import Attribution, Evidence
@@ -102,7 +103,7 @@ class ShapleySets(Settings):
         return gains / self.samples
 
 
-def _sets(journeys: Journeys, paths: Paths, used: Ints) -> tuple[Ints, Floats, Floats]:
+def _sets(journeys: Journeys, paths: Paths, used: NDArray[np.int32]) -> tuple[Ints, Floats, Floats]:
     """The sets of channels that paths touch, as bits; of each, all paths and those that convert."""
     path, touch = paths.rows()
     bits = np.int64(1) << np.searchsorted(used, journeys.channel[touch])

@@ -25,11 +25,8 @@ def shared_by_channel(method: str, journeys: Journeys, worth: Floats) -> Attribu
     """
     paths = journeys.converting
     touched = paths.stop > paths.first
-    _, touch = paths.rows()
-    times = np.zeros(len(journeys.touch))
-    np.add.at(times, touch, 1.0)
-    on_paths = np.zeros(len(worth))
-    np.add.at(on_paths, journeys.channel, times)
+    times = np.bincount(paths.touches(), minlength=len(journeys.touch))
+    on_paths = np.bincount(journeys.channel, times, minlength=len(worth))
     worth = np.where(on_paths > 0, worth, 0.0)
     if touched.any() and worth.sum() <= 0:
         raise SeqmarketError(
@@ -38,8 +35,8 @@ def shared_by_channel(method: str, journeys: Journeys, worth: Floats) -> Attribu
             fix="take a method that leaves conversions organic, such as regression",
         )
     share = worth / (worth.sum() * np.maximum(on_paths, 1)) if touched.any() else worth
-    credit = touched.sum() * share[journeys.channel] * times
-    value = journeys.value[touched].sum() * share[journeys.channel] * times
+    credit = (touched.sum() * share)[journeys.channel] * times
+    value = (journeys.value[touched].sum() * share)[journeys.channel] * times
     return observed(method, journeys, credit, value)
 
 

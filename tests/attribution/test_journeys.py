@@ -182,6 +182,18 @@ def test_small_journeys_are_as_by_hand(
     are_as_by_hand(make, log, first=first, until=first + length, **wanted)
 
 
+@pytest.mark.parametrize("at_a_time", [1, 10, 100])
+def test_journeys_do_not_depend_on_how_many_are_in_hand(
+    make: Make,
+    random_log: Callable[[int], Log],
+    at_a_time: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_EVENTS_AT_A_TIME", at_a_time)
+    for seed in range(4):
+        are_as_by_hand(make, random_log(seed))
+
+
 def forgets_purchases(patch: pytest.MonkeyPatch) -> None:
     honest = module._paths
     never = {"restart": False}
@@ -208,9 +220,9 @@ def goes_by_time_alone(patch: pytest.MonkeyPatch) -> None:
     """Touches after a purchase at its moment count for it."""
     honest = module._paths
 
-    def paths(near: Neighbours, p: Any, s: Any, touch: Any, conversion: Any, lookback: int) -> Any:
+    def paths(near: Neighbours, p: Any, s: Any, touch: Any, conversion: Any) -> Any:
         last = near._last_until(conversion, near.events.time[conversion])
-        return honest(near, p, s, touch, last, lookback)
+        return honest(near, p, s, touch, last)
 
     patch.setattr(module, "_paths", paths)
 
