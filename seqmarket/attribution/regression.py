@@ -78,7 +78,8 @@ class Regression(Settings):
         mean, spread = known.mean(axis=0), known.std(axis=0) + 1e-9
         scale = touched[:, kept].std(axis=0)
         design = np.hstack([touched[:, kept] / scale, (known - mean) / spread])
-        fitted = PoissonRegressor(alpha=self.penalty, max_iter=500, tol=1e-6).fit(
+        # Few columns, many rows: Newton's method takes six steps where others take hundreds.
+        fitted = PoissonRegressor(alpha=self.penalty, solver="newton-cholesky", tol=1e-6).fit(
             design, grid.purchases / grid.days, sample_weight=grid.days
         )
         log.info("regression on %s stretches of time", f"{len(grid.time):,}")
