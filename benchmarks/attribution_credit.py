@@ -4,8 +4,8 @@
 
 Knows nothing of seqmarket. The table has one row per journey: `journey`; `path`, its channels;
 `hours`, from each touch to the end; `converted`, `total_conversions` and `total_null`, 0 or 1. The
-answer is one line of JSON: credit by channel, on the scale that the package documents, the seconds
-that reading the table and the method took, and the peak of the memory in MiB.
+answer is one line of JSON: credit by channel, on the scale that the package documents, the
+processor's seconds that reading the table and the method took, and the peak of the memory in MiB.
 
 Options stay as each package has them, but where they could only make it slower: messages are
 off, and times are not made up where none are used.
@@ -235,11 +235,11 @@ def main() -> None:
         return
     peer, credit = METHODS[options.method]
     import_module(peer.package)
-    imports, began = peak_memory(), time.perf_counter()
+    imports, began = peak_memory(), time.process_time()
     table = peer.read(options.table)
-    read = time.perf_counter()
+    read = time.process_time()
     found = credit(table)
-    done = time.perf_counter()
+    done = time.process_time()
     answer = {
         "credit": {name: float(value) for name, value in found.items()},
         "read": read - began,

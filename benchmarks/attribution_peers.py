@@ -5,7 +5,8 @@
 
 Ours makes the journeys of a simulated log and writes them down once, as a table with one row per
 journey, converting or not; the peers read that table (`attribution_credit.py`, in an environment of
-their own), ours the store of the log. Each method runs in a process and a thread of its own.
+their own), ours the store of the log. Each method runs in a process of its own, on one thread; time
+is the processor's, as a machine has neighbours.
 
 Accuracy is measured as `attribution_truth.py` does it. A peer says what each channel has; that is
 scaled to the conversions that have touches, and the others are organic. Costs are medians of
@@ -108,11 +109,11 @@ def ours(name: str, path: Path, lookback: str) -> None:
     from seqmarket.attribution.attributor import Evidence
 
     method = method_of(name)
-    imports, began = peak_memory(), time.perf_counter()
+    imports, began = peak_memory(), time.process_time()
     journeys = whole(open_store(path), lookback)
-    read = time.perf_counter()
+    read = time.process_time()
     found = method.attribute(Evidence(journeys, journeys))
-    done = time.perf_counter()
+    done = time.process_time()
     credit = np.bincount(journeys.channel, found.credit, minlength=len(journeys.channels))
     answer = {
         "credit": dict(zip(journeys.channels, credit.tolist(), strict=True)),
@@ -215,6 +216,7 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
                 del commands[name]
                 continue
             found[name].append(said)
+            print(f"{name}: {said['seconds']:.2f} s, {said['MiB']:,.0f} MiB", flush=True)
             if said["seconds"] > SLOW:
                 del commands[name]
     for name, results in found.items():
