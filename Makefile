@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PEERS ?= $(VENV)-peers
+ATTRIBUTION_PEERS ?= $(VENV)-attribution-peers
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 -q -p no:benchmark
@@ -13,10 +14,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export THP_MEM_ALLOC_ENABLE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-all lint format typecheck imports bench bench-train bench-attribution ui lock clean
+.PHONY: help setup train test test-slow test-all lint format typecheck imports bench bench-train bench-attribution bench-attribution-peers ui lock clean
 
 help:  ## what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(STAMP)  ## train on the demo data; ARGS="model=lstm" for anything else
 	$(BIN)/python train.py $(ARGS)
@@ -54,6 +55,9 @@ bench-train: $(PEERS)/.installed  ## training steps beside the peers', in an env
 bench-attribution: $(STAMP)  ## attribution methods against the truth of simulated worlds
 	$(BIN)/python -m benchmarks.attribution_truth $(ARGS)
 
+bench-attribution-peers: $(STAMP) $(ATTRIBUTION_PEERS)/.installed  ## the same beside other packages; ARGS="accuracy" or "cost"
+	$(BIN)/python -m benchmarks.attribution_peers --peers $(ATTRIBUTION_PEERS)/bin/python $(ARGS)
+
 ui: $(STAMP)  ## serve the recorded runs at http://127.0.0.1:5000; ARGS="--port 5001"
 	@echo "MLflow at http://127.0.0.1:5000 unless ARGS names another port; Ctrl-C stops it"
 	$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" $(ARGS)
@@ -81,6 +85,13 @@ $(PEERS)/.installed: requirements.lock benchmarks/peers.txt | $(STAMP)
 	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/peers.txt
 	@touch $@
 
+# These see no more of ours than a table, so that their environment is theirs alone.
+$(ATTRIBUTION_PEERS)/.installed: benchmarks/attribution_peers.txt | $(STAMP)
+	@echo "Installing the peers into $(ATTRIBUTION_PEERS), once: a minute or two; one is compiled."
+	@test -x $(ATTRIBUTION_PEERS)/bin/python || $(BIN)/python -m venv $(ATTRIBUTION_PEERS)
+	$(ATTRIBUTION_PEERS)/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/attribution_peers.txt
+	@touch $@
+
 # CUDA libraries are left out: torch asks for its own, exactly, where it needs them.
 lock:  ## resolve requirements.lock anew; PYTHON= an oldest supported Python
 	rm -rf $(VENV)-lock
@@ -93,6 +104,6 @@ lock:  ## resolve requirements.lock anew; PYTHON= an oldest supported Python
 	rm -rf $(VENV)-lock
 
 clean:  ## remove the environment and the caches; runs and MLflow's database stay
-	rm -rf $(VENV) $(VENV)-lock $(PEERS) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lock $(PEERS) $(ATTRIBUTION_PEERS) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf .benchmarks build dist .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ import polars as pl
 from seqmarket.attribution.attributor import Attributor, Evidence
 from seqmarket.attribution.evaluation import truth_table
 from seqmarket.attribution.first import FirstTouch
-from seqmarket.attribution.journeys import JourneySettings, make_journeys
+from seqmarket.attribution.journeys import Journeys, JourneySettings, make_journeys
 from seqmarket.attribution.last import LastTouch
 from seqmarket.attribution.last_non_direct import LastNonDirect
 from seqmarket.attribution.linear import Linear
@@ -27,8 +27,10 @@ from seqmarket.attribution.time_decay import TimeDecay
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.prepare import Workshop, prepare_store
 from seqmarket.data.settings import EncodingSettings, SplitSettings
+from seqmarket.data.simulation.truth import Truth
 from seqmarket.data.simulation.world import PRESETS
 from seqmarket.data.sources.simulator import JourneySimulator
+from seqmarket.data.store import SequenceStore
 from seqmarket.schema import MICROSECONDS_PER_DAY
 
 METHODS: dict[str, Attributor] = {
@@ -45,13 +47,19 @@ METHODS: dict[str, Attributor] = {
 }
 
 
-def measure(preset: str, customers: int, seed: int, folder: Path) -> pl.DataFrame:
-    """One row per method: its scores, and the seconds that it took."""
-    source = JourneySimulator.model_validate(
-        {"preset": preset, "n_customers": customers, "seed": seed}
-    )
+def simulated_store(preset: str, customers: int, seed: int, folder: Path) -> SequenceStore:
+    """A simulated log, encoded."""
     split = SplitSettings(train_fraction=0.6, validation_fraction=0.2)
-    store = prepare_store(source, LogSettings(), split, EncodingSettings(), Workshop(folder))
+    source = simulator(preset, customers, seed)
+    return prepare_store(source, LogSettings(), split, EncodingSettings(), Workshop(folder))
+
+
+def simulated(
+    preset: str, customers: int, seed: int, folder: Path
+) -> tuple[Journeys, Journeys, Truth]:
+    """The journeys of the test and of the training period, and what is true of the former."""
+    source = simulator(preset, customers, seed)
+    store = simulated_store(preset, customers, seed, folder)
     settings = JourneySettings.model_validate(
         {"touches": {"channel": source.world.names}, "lookback": "30d"}
     )
@@ -60,13 +68,24 @@ def measure(preset: str, customers: int, seed: int, folder: Path) -> pl.DataFram
         make_journeys(store.events, store.spec, periods[fold], settings)
         for fold in ("test", "train")
     )
+    first = (periods["test"].start - periods["train"].start) // MICROSECONDS_PER_DAY
+    return present, past, source.truth(int(first))
+
+
+def simulator(preset: str, customers: int, seed: int) -> JourneySimulator:
+    given = {"preset": preset, "n_customers": customers, "seed": seed}
+    return JourneySimulator.model_validate(given)
+
+
+def measure(preset: str, customers: int, seed: int, folder: Path) -> pl.DataFrame:
+    """One row per method: its scores, and the seconds that it took."""
+    present, past, truth = simulated(preset, customers, seed, folder)
     found, seconds = {}, {}
     for name, method in METHODS.items():
         began = time.perf_counter()
         found[name] = method.attribute(Evidence(present, past))
         seconds[name] = time.perf_counter() - began
-    first = (periods["test"].start - periods["train"].start) // MICROSECONDS_PER_DAY
-    table = truth_table(present, found, source.truth(int(first)))
+    table = truth_table(present, found, truth)
     print(f"\n{preset}: {len(present.conversion):,} conversions, {len(present.touch):,} touches")
     return table.with_columns(
         seconds=pl.col("method").replace_strict(seconds, return_dtype=pl.Float64)
