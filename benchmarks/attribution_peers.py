@@ -151,7 +151,7 @@ def peer_methods(python: Path, wanted: str) -> list[str]:
 
 
 def accuracy(options: argparse.Namespace, folder: Path) -> None:
-    from benchmarks.attribution_truth import METHODS, simulated
+    from benchmarks.attribution_truth import methods, simulated, without_a_network
     from seqmarket.attribution.attributor import Attribution, Evidence
     from seqmarket.attribution.evaluation import truth_table
     from seqmarket.attribution.sharing import observed
@@ -168,7 +168,7 @@ def accuracy(options: argparse.Namespace, folder: Path) -> None:
         present, past, truth = simulated(preset, options.customers, 1, folder)
         found = {
             f"seqmarket {name}": method.attribute(Evidence(present, past))
-            for name, method in METHODS.items()
+            for name, method in methods(without_a_network()).items()
         }
         found |= {
             f"seqmarket {name}": method_of(name).attribute(Evidence(present, past))

@@ -1,54 +1,62 @@
-"""Attribution methods against the truth of simulated worlds: accuracy and time.
+"""Attribution methods against the truth of simulated worlds: accuracy, intervals and time.
 
 make bench-attribution ARGS="--customers 20000 --presets confounded"
+make bench-attribution ARGS="--presets unconfounded --methods deconfounded --seeds 20 --intervals"
+make bench-attribution ARGS="--model gru"     # also the methods that ask a run's own model
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import polars as pl
 
-from seqmarket.attribution.attributor import Attributor, Evidence
+from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
+from seqmarket.attribution.config import build_methods
 from seqmarket.attribution.evaluation import truth_table
-from seqmarket.attribution.first import FirstTouch
 from seqmarket.attribution.journeys import Journeys, JourneySettings, make_journeys
-from seqmarket.attribution.last import LastTouch
-from seqmarket.attribution.last_non_direct import LastNonDirect
-from seqmarket.attribution.linear import Linear
-from seqmarket.attribution.markov import MarkovRemoval
-from seqmarket.attribution.position_based import PositionBased
-from seqmarket.attribution.regression import Regression
-from seqmarket.attribution.shapley import ShapleySets
-from seqmarket.attribution.time_decay import TimeDecay
+from seqmarket.attribution.summary import channel_summary
+from seqmarket.cli.compose import load_plain
 from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.prepare import Workshop, prepare_store
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.simulation.truth import Truth
 from seqmarket.data.simulation.world import PRESETS
 from seqmarket.data.sources.simulator import JourneySimulator
+from seqmarket.data.splits import to_microseconds
 from seqmarket.data.store import SequenceStore
+from seqmarket.errors import SeqmarketError
 from seqmarket.schema import MICROSECONDS_PER_DAY
+from seqmarket.training.checkpoint import TrainedModel, load_trained
+from seqmarket.training.config import ComponentConfig
 
-METHODS: dict[str, Attributor] = {
-    "first": FirstTouch(),
-    "last": LastTouch(),
-    "last_non_direct": LastNonDirect(),
-    "linear": Linear(),
-    "position_based": PositionBased(),
-    "time_decay": TimeDecay(),
-    "markov": MarkovRemoval(),
-    "shapley": ShapleySets(),
-    "shapley_rate": ShapleySets(game="rate"),
-    "regression": Regression(),
-}
+_NETWORKS = ("attention", "attention_gradient", "integrated_gradients", "removal", "deep_shapley")
+"""They ask a run's own model; so does rollout, of layers of attention."""
+
+
+def methods(names: list[str], *, intervals: bool = False) -> dict[str, Attributor]:
+    """As `attribution=all` has them; what is learnt is learnt once, without intervals."""
+    plain = load_plain([], "attribute")["attribution"]
+    for component in plain.values():
+        if "groups" in component and not intervals:
+            component["groups"] = 0
+    return build_methods({name: ComponentConfig.model_validate(plain[name]) for name in names})
+
+
+def without_a_network() -> list[str]:
+    """Names of the methods that need no run."""
+    asks = (*_NETWORKS, "rollout")
+    return [name for name in load_plain([], "attribute")["attribution"] if name not in asks]
 
 
 def simulated_store(preset: str, customers: int, seed: int, folder: Path) -> SequenceStore:
-    """A simulated log, encoded."""
+    """A simulated log, encoded as `data=simulator` does."""
     split = SplitSettings(train_fraction=0.6, validation_fraction=0.2)
     source = simulator(preset, customers, seed)
     return prepare_store(source, LogSettings(), split, EncodingSettings(), Workshop(folder))
@@ -68,7 +76,7 @@ def simulated(
         make_journeys(store.events, store.spec, periods[fold], settings)
         for fold in ("test", "train")
     )
-    first = (periods["test"].start - periods["train"].start) // MICROSECONDS_PER_DAY
+    first = (present.period.start - to_microseconds(source.start)) // MICROSECONDS_PER_DAY
     return present, past, source.truth(int(first))
 
 
@@ -77,18 +85,66 @@ def simulator(preset: str, customers: int, seed: int) -> JourneySimulator:
     return JourneySimulator.model_validate(given)
 
 
-def measure(preset: str, customers: int, seed: int, folder: Path) -> pl.DataFrame:
-    """One row per method: its scores, and the seconds that it took."""
-    present, past, truth = simulated(preset, customers, seed, folder)
-    found, seconds = {}, {}
-    for name, method in METHODS.items():
+def trained(model: str, preset: str, customers: int, seed: int, folder: Path) -> TrainedModel:
+    """A run on the same log."""
+    overrides = [
+        f"model={model}",
+        "data=simulator",
+        f"data.preset={preset}",
+        f"data.n_customers={customers}",
+        f"data.seed={seed}",
+        f"paths.output_dir={folder / 'outputs'}",
+        f"paths.cache_dir={folder}",
+        "tracking=off",
+        *(f"~model@baselines.{name}" for name in load_plain([], "config")["baselines"]),
+    ]
+    subprocess.run([sys.executable, "train.py", *overrides], check=True)
+    newest = max((folder / "outputs").rglob("model.ckpt"), key=lambda path: path.stat().st_mtime)
+    return load_trained(newest)
+
+
+def measure(
+    preset: str, seed: int, options: argparse.Namespace, folder: Path
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row per method: its scores and seconds; and of each channel, whether it is covered."""
+    present, past, truth = simulated(preset, options.customers, seed, folder)
+    names = list(options.methods or without_a_network())
+    run = None
+    if options.model:
+        run = trained(options.model, preset, options.customers, seed, folder)
+        names += _NETWORKS
+    found: dict[str, Attribution] = {}
+    seconds = {}
+    for name, method in methods(names, intervals=options.intervals).items():
         began = time.perf_counter()
-        found[name] = method.attribute(Evidence(present, past))
+        try:
+            found[name] = method.attribute(Evidence(present, past, run))
+        except SeqmarketError as error:
+            print(f"{name}: {error.what}")
+            continue
         seconds[name] = time.perf_counter() - began
-    table = truth_table(present, found, truth)
-    print(f"\n{preset}: {len(present.conversion):,} conversions, {len(present.touch):,} touches")
-    return table.with_columns(
+    table = truth_table(present, found, truth).with_columns(
         seconds=pl.col("method").replace_strict(seconds, return_dtype=pl.Float64)
+    )
+    print(f"\n{preset}, seed {seed}: {len(present.conversion):,} conversions", flush=True)
+    print(table, flush=True)
+    return table, covered(present, found, truth)
+
+
+def covered(journeys: Journeys, found: dict[str, Attribution], truth: Truth) -> pl.DataFrame:
+    """Whether the intervals of 90 % hold what is true of a channel, of its credit and its share."""
+    true = truth.channels.select(
+        "channel", "shapley", true_share=pl.col("shapley") / pl.col("shapley").sum()
+    )
+    return (
+        channel_summary(journeys, found)
+        .join(true, on="channel")
+        .select(
+            "method",
+            "channel",
+            credit=pl.col("shapley").is_between("credit_low", "credit_high"),
+            share=pl.col("true_share").is_between("share_low", "share_high"),
+        )
     )
 
 
@@ -96,20 +152,30 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--customers", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="worlds of each preset")
+    parser.add_argument("--methods", nargs="+", help="all that need no run, unless given")
+    parser.add_argument("--model", help="train a run on each log, and ask it too: gru")
+    parser.add_argument("--intervals", action="store_true", help="learn without each group, too")
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pl.Config(
-            tbl_rows=-1,
-            tbl_cols=-1,
-            tbl_width_chars=140,
-            float_precision=3,
-            tbl_hide_column_data_types=True,
-        ),
-    ):
-        for preset in options.presets:
-            print(measure(preset, options.customers, options.seed, Path(folder)))
+    logging.basicConfig(level=logging.WARNING)
+    pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=140,
+        float_precision=3,
+        tbl_hide_column_data_types=True,
+    )
+    for preset in options.presets:
+        scores, coverage = [], []
+        for seed in range(1, options.seeds + 1):
+            with tempfile.TemporaryDirectory() as folder:
+                table, holds = measure(preset, seed, options, Path(folder))
+            scores.append(table)
+            coverage.append(holds)
+        mean = pl.concat(scores).group_by("method").mean().sort("share_error")
+        held = pl.concat(coverage).group_by("method").agg(pl.col("credit", "share").mean())
+        print(f"\n{preset}: means over {options.seeds} seeds, and coverage of 90 % intervals")
+        print(mean.join(held, on="method"), flush=True)
 
 
 if __name__ == "__main__":
