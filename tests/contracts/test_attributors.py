@@ -93,7 +93,7 @@ def trained_world(planted_world, trained) -> Train:
     """The same, with a run that was trained on it."""
 
     @cache
-    def made(seed: int, customers: int = 1_000, epochs: int = 4) -> Evidence:
+    def made(seed: int, customers: int = 1_000, epochs: int = 12) -> Evidence:
         run = trained(
             "model=transformer",
             "data=simulator",
