@@ -43,7 +43,7 @@ class Attention(Settings):
             return torch.stack(each).mean(dim=0)  # (N, T)
 
         part = model.of_touches(evidence.journeys, weigh)
-        return divided("attention", evidence.journeys, part)
+        return divided("attention", "elsewhere", evidence.journeys, part)
 
 
 def head_of(member: JourneyModel, task: str) -> int:

@@ -57,4 +57,4 @@ class AttentionGradient(Settings):
         path, _ = journeys.converting.rows()
         product = model.of_touches(journeys, weigh)
         part = scaled_to(not_organic(model, journeys), product, path)
-        return divided("attention_gradient", journeys, part)
+        return divided("attention_gradient", "anyway", journeys, part)

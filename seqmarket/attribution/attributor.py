@@ -17,8 +17,9 @@ if TYPE_CHECKING:  # torch and its memory are for methods that ask the model
 
 Floats = NDArray[np.float64]
 
-Basis = Literal["observed", "expected"]
-"""Which conversions are divided: those that happened, or those that a model expects."""
+Organic = Literal["untouched", "anyway", "elsewhere"]
+"""What is not given to touches: conversions without a touch on their path, conversions that would
+have come without any touch, or the weight that lies on something else."""
 
 
 class Evidence(NamedTuple):
@@ -39,12 +40,12 @@ class Evidence(NamedTuple):
 class Attribution:
     """What each touch contributed, signed, and what would have happened anyway.
 
-    Credits conserve: ``credit.sum() + organic.sum()`` are the conversions of the basis, and their
+    Credits conserve: ``credit.sum() + organic.sum()`` are the observed conversions, and their
     values likewise.
 
     Attributes:
         method: Name.
-        basis: Which conversions are divided.
+        organic_is: What `organic` means.
         credit: (M,) conversions per touch.
         organic: (C,) conversions per customer that no touch is credited with.
         value: (M,) value per touch.
@@ -55,7 +56,7 @@ class Attribution:
     """
 
     method: str
-    basis: Basis
+    organic_is: Organic
     credit: Floats
     organic: Floats
     value: Floats

@@ -131,7 +131,7 @@ def credit_touches(
 
     return Attribution(
         method,
-        "observed",
+        "anyway",
         summed(touch, each, size),
         summed(journeys.converts, organic, people),
         summed(touch, each * worth[pairs.moment], size),

@@ -15,8 +15,8 @@ from seqmarket.attribution.journeys import Floats, Journeys
 def comparison_table(journeys: Journeys, attributions: Mapping[str, Attribution]) -> pl.DataFrame:
     """One row per method and other method, itself included.
 
-    Columns: `method`, `basis`, `total` (conversions divided), `organic`, `organic_share` (of the
-    total), `negative` (sum of the channels' credit below 0), `other`, `rank_correlation`
+    Columns: `method`, `organic_is`, `total` (conversions divided), `organic`, `organic_share` (of
+    the total), `negative` (sum of the channels' credit below 0), `other`, `rank_correlation`
     (Spearman's, of the credit of the channels that are touched; null where all have the same) and
     `share_difference` (mean absolute, of their shares; null where no touch has credit).
     """
@@ -30,7 +30,7 @@ def comparison_table(journeys: Journeys, attributions: Mapping[str, Attribution]
         organic = float(found.organic.sum())
         own = {
             "method": name,
-            "basis": found.basis,
+            "organic_is": found.organic_is,
             "total": found.total,
             "organic": organic,
             "organic_share": organic / found.total if found.total else None,

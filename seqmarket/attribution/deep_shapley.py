@@ -77,7 +77,9 @@ class DeepShapley(Settings):
             f"{asked:,}",
             f"{np.count_nonzero(players):,}",
         )
-        return divided("deep_shapley", journeys, (worth / present.times)[present.of_touch])
+        return divided(
+            "deep_shapley", "anyway", journeys, (worth / present.times)[present.of_touch]
+        )
 
     def _game(self, n: int) -> tuple[Ints, Floats]:
         """Sets of n players as bits, rising, the last one of all; and their weights in each value.

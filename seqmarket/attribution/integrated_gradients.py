@@ -94,7 +94,7 @@ class IntegratedGradients(Settings):
 
         part = model.of_touches(evidence.journeys, weigh, copies=self.steps)
         self._report(torch.cat(missed).numpy() if missed else np.zeros(1))
-        return divided("integrated_gradients", evidence.journeys, part)
+        return divided("integrated_gradients", "anyway", evidence.journeys, part)
 
     def _report(self, missed: Any) -> None:
         said = "integrated gradients miss %.2g of a conversion in the mean, %.2g at most"

@@ -84,4 +84,4 @@ class CounterfactualRemoval(Settings):
         of_channel = scaled_to(total, effect, present.path)
         part = np.zeros(len(path))
         part[touches] = without_touch
-        return divided("removal", journeys, scaled_to(of_channel, part, present.of_touch))
+        return divided("removal", "anyway", journeys, scaled_to(of_channel, part, present.of_touch))

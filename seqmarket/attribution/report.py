@@ -88,7 +88,7 @@ class Report:
             name: {
                 "_target_": self.methods[name].target,
                 **self.methods[name].options,
-                "basis": attribution.basis,
+                "organic_is": attribution.organic_is,
                 "seconds": round(found.seconds[name], 3),
             }
             for name, attribution in found.attributions.items()

@@ -51,7 +51,7 @@ class AttentionRollout(Settings):
             return torch.stack(each).mean(dim=0)
 
         part = model.of_touches(evidence.journeys, weigh)
-        return divided("rollout", evidence.journeys, part)
+        return divided("rollout", "elsewhere", evidence.journeys, part)
 
 
 def rolled_out(layers: list[Tensor], asked: Questions) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqmarket.attribution.attributor import Attribution
+from seqmarket.attribution.attributor import Attribution, Organic
 from seqmarket.attribution.journeys import Floats, Ints, Journeys
 from seqmarket.errors import SeqmarketError
 
@@ -50,14 +50,15 @@ def observed(method: str, journeys: Journeys, credit: Floats, value: Floats) -> 
     organic, organic_value = np.zeros((2, journeys.n_customers))
     np.add.at(organic, journeys.converts[alone], 1.0)
     np.add.at(organic_value, journeys.converts[alone], journeys.value[alone])
-    return Attribution(method, "observed", credit, organic, value, organic_value)
+    return Attribution(method, "untouched", credit, organic, value, organic_value)
 
 
-def divided(method: str, journeys: Journeys, part: Floats) -> Attribution:
+def divided(method: str, organic_is: Organic, journeys: Journeys, part: Floats) -> Attribution:
     """Divides each conversion by the parts that its touches have; what they leave is organic.
 
     Args:
         method: Name of the method.
+        organic_is: What it means by that.
         journeys: The journeys.
         part: Of each conversion for each touch of its path, signed, in the order of
             `journeys.converting.rows()`.
@@ -70,7 +71,7 @@ def divided(method: str, journeys: Journeys, part: Floats) -> Attribution:
     organic, organic_value = np.zeros((2, journeys.n_customers))
     np.add.at(organic, journeys.converts, left)
     np.add.at(organic_value, journeys.converts, left * journeys.value)
-    return Attribution(method, "observed", credit, organic, value, organic_value)
+    return Attribution(method, organic_is, credit, organic, value, organic_value)
 
 
 def scaled_to(total: Floats, effect: Floats, group: Ints) -> Floats:

@@ -86,7 +86,7 @@ def channel_summary(
 ) -> pl.DataFrame:
     """One row per method and channel, and one for what is organic.
 
-    Columns: `method`, `basis`, `channel`, `touches` and `cost` (within the period), `credit`
+    Columns: `method`, `organic_is`, `channel`, `touches` and `cost` (within the period), `credit`
     (conversions, signed) with `credit_low` and `credit_high`, `share` (of the credit of all
     touches) with its bounds, `value`, `cpa` (cost per conversion credited, where that is positive)
     and `roas` (value per cost).
@@ -115,7 +115,7 @@ def channel_summary(
             pl.DataFrame(
                 {
                     "method": [method] * (n + 1),
-                    "basis": [found.basis] * (n + 1),
+                    "organic_is": [found.organic_is] * (n + 1),
                     "channel": [*journeys.channels, ORGANIC],
                     "touches": [*touches.tolist(), None],
                     "cost": [*cost.tolist(), None],

@@ -42,7 +42,7 @@ def rules(journeys: Journeys) -> dict[str, Attribution]:
 def harmful(found: Attribution) -> Attribution:
     n = len(found.credit)
     credit = found.credit * np.where(np.arange(n) % 2, -2.0, 3.0)
-    return Attribution("signed", "expected", credit, found.organic, credit, found.organic)
+    return Attribution("signed", "anyway", credit, found.organic, credit, found.organic)
 
 
 def drawn(figure: Figure) -> Figure:
@@ -94,7 +94,7 @@ def test_no_resamples_draw_no_intervals(make: Make, random_log) -> None:
 
 
 def test_shares_without_bounds_are_cut_and_the_smaller_channels_left_out(make: Make) -> None:
-    row = {"method": "a", "basis": "expected", "share_low": -80.0, "share_high": 90.0}
+    row = {"method": "a", "organic_is": "anyway", "share_low": -80.0, "share_high": 90.0}
     rows = [{**row, "channel": f"c{i}", "share": 30.0 - 5 * i} for i in range(MOST_CHANNELS + 3)]
     figure = drawn(shares_by_channel(pl.DataFrame(rows), 0.9))
     assert figure.get_suptitle().endswith(f"the {MOST_CHANNELS} largest of 15 channels")

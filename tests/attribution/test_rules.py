@@ -66,7 +66,7 @@ def test_credit_is_as_by_hand(make: Make, method: Attributor, credit: list[float
     assert found.organic.tolist() == [0, 1]
     assert found.value == pytest.approx([*(30 * wanted[:4]), 10])
     assert found.organic_value.tolist() == [0, 20]
-    assert found.basis == "observed"
+    assert found.organic_is == "untouched"
 
 
 def goes_by_place(patch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_what_is_left_behind(attributed: Attributed, tmp_path: Path) -> None:
     about = json.loads((folder / "about.json").read_text())
     assert about["settings"]["fold"] == "test"
     assert about["conversions"] == len(attributed.journeys.conversion)
-    assert about["methods"]["linear"]["basis"] == "observed"
+    assert about["methods"]["linear"]["organic_is"] == "untouched"
     assert about["environment"]["seqmarket.version"]
     assert [path.name for path in folder.parent.iterdir()] == ["found"]
     touches = pl.read_parquet(folder / "touches.parquet")

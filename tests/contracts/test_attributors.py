@@ -131,7 +131,7 @@ def has_the_right_shapes(method: Attributor, evidence: Evidence) -> None:
         assert array.shape == (length,)
         assert array.dtype == np.float64
         assert np.isfinite(array).all()
-    assert found.basis in ("observed", "expected")
+    assert found.organic_is in ("untouched", "anyway", "elsewhere")
 
 
 def says_whether_it_is_signed(method: Attributor, evidence: Evidence) -> None:
@@ -140,24 +140,19 @@ def says_whether_it_is_signed(method: Attributor, evidence: Evidence) -> None:
 
 
 def conserves(method: Attributor, evidence: Evidence) -> None:
-    """What is divided are the conversions of the basis; expected ones are about as many."""
     journeys, found = evidence.journeys, method.attribute(evidence)
     divided = found.total, found.value.sum() + found.organic_value.sum()
     there = len(journeys.conversion), journeys.value.sum()
-    if found.basis == "observed":
-        assert divided == pytest.approx(there)
-    else:
-        assert np.abs(np.log(np.divide(divided, there))).max() < np.log(3)
+    assert divided == pytest.approx(there)
 
 
 def credits_nothing_outside_paths(method: Attributor, evidence: Evidence) -> None:
     found = method.attribute(evidence)
-    if found.basis == "observed":
-        outside = np.ones(len(evidence.journeys.touch), dtype=np.bool_)
-        outside[evidence.journeys.converting.rows()[1]] = False
-        assert outside.any()
-        assert not found.credit[outside].any()
-        assert not found.value[outside].any()
+    outside = np.ones(len(evidence.journeys.touch), dtype=np.bool_)
+    outside[evidence.journeys.converting.rows()[1]] = False
+    assert outside.any()
+    assert not found.credit[outside].any()
+    assert not found.value[outside].any()
 
 
 def does_not_mind_the_order_of_customers(method: Attributor, evidence: Evidence) -> None:
@@ -302,7 +297,7 @@ class ForgetsValue(Mutant):
 
 class ExpectsTooMuch(Mutant):
     def spoil(self, found: Attribution, journeys: Journeys) -> Attribution:
-        return replace(found, basis="expected", organic=found.organic + 1)
+        return replace(found, organic=found.organic + 1)
 
 
 class CreditsOutside(Mutant):

@@ -33,12 +33,7 @@ def channel_interaction(journeys: Journeys, attributions: Mapping[str, Attributi
     if len(shown) < 2:
         return notice(_TITLE, "there are not two channels")
     # Later ones are of more interest: the first are rules, which share what is there.
-    order = [
-        name
-        for basis in ("expected", "observed")
-        for name in reversed(list(attributions))
-        if attributions[name].basis == basis
-    ]
+    order = list(attributions)[::-1]
     methods = order[:MOST_METHODS]
     names = [journeys.channels[k] for k in shown]
     columns = min(3, len(methods))
@@ -84,11 +79,11 @@ def _percent(change: float) -> str:
 def interaction(journeys: Journeys, found: Attribution) -> Floats:
     """(K, K) mean credit of the touches of a channel on paths with another one, over those without.
 
-    Less 1. What divides observed conversions credits the paths of these alone, so only they are
-    compared; else all paths are. A touch on several paths counts in each with its part. NaN on the
-    diagonal, where either group has too few touches, and where the mean without is not positive.
+    Less 1. Of paths that led to a conversion, as no others are credited. A touch on several paths
+    counts in each with its part. NaN on the diagonal, where either group has too few touches, and
+    where the mean without is not positive.
     """
-    paths = journeys.converting if found.basis == "observed" else journeys.paths
+    paths = journeys.converting
     k = len(journeys.channels)
     path, touch = paths.rows()
     channel = journeys.channel[touch]

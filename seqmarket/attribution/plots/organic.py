@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from seqmarket.attribution.attributor import Organic
 from seqmarket.attribution.summary import ORGANIC
 from seqmarket.data.simulation.truth import Truth
-from seqmarket.training.plots.style import INK, STRONG, WARM, dress, new_figure, notice
+from seqmarket.training.plots.style import INK, MUTED, STRONG, WARM, dress, new_figure, notice
 
-_COLORS = {"observed": WARM, "expected": STRONG}
-_LABELS = {
-    "observed": "conversions without a touch before them, of all that happened",
-    "expected": "conversions expected without any touch, of all that are expected",
+_COLORS: Mapping[Organic, str] = {"untouched": WARM, "elsewhere": MUTED, "anyway": STRONG}
+_LABELS: Mapping[Organic, str] = {
+    "untouched": "conversions without a touch on their path",
+    "elsewhere": "weight that lies on something else than touches",
+    "anyway": "conversions that would have come without any touch",
 }
 
 
@@ -36,17 +39,17 @@ def organic_by_method(channels: pl.DataFrame, level: float, truth: Truth | None 
     figure = new_figure(12.0, 0.36 * len(table) + 2.6)
     axes = figure.add_subplot()
     dress(axes, title=title)
-    named: set[str] = set()
+    named: set[Organic] = set()
     highest = 0.0
     for y, row in enumerate(table.iter_rows(named=True)):
         share, low, high = (
             row[name] / row["total"] for name in ("credit", "credit_low", "credit_high")
         )
-        basis = row["basis"]
-        color = _COLORS[basis]
+        meaning = row["organic_is"]
+        color = _COLORS[meaning]
         if math.isfinite(low):
             axes.plot([low, high], [y, y], color=color, linewidth=2.4, alpha=0.5)
-        label = None if basis in named else _LABELS[basis]
+        label = None if meaning in named else _LABELS[meaning]
         axes.plot(share, y, "o", color=color, markersize=7, label=label)
         end = high if math.isfinite(high) else share
         axes.annotate(
@@ -58,7 +61,7 @@ def organic_by_method(channels: pl.DataFrame, level: float, truth: Truth | None 
             fontsize=10,
             color=INK,
         )
-        named.add(basis)
+        named.add(meaning)
         highest = max(highest, end)
     if truth is not None and truth.expected:
         share = truth.organic / truth.expected
