@@ -232,3 +232,26 @@ def test_copies_that_share_are_noticed(
     monkeypatch.setattr(PurchaseRate, "__copy__", shallow)
     with pytest.raises(AssertionError):
         copies_go_on_by_themselves(simulated)
+
+
+def few_purchases_are_enough(make: Make) -> None:
+    """Columns that tell three purchases from all other moments do not make the rate run away."""
+    journeys = make([[(0.0, "app"), (day, "buy")] for day in (3.0, 9.0, 15.0)], until=100.0)
+    moments = moments_to_learn_from(journeys, per_purchase=5, longest=timedelta(days=6), seed=1)
+    pairs = earlier_touches(journeys, moments.customer, moments.time)
+    response = TouchResponse(torch.zeros(len(journeys.channels), dtype=torch.bool), 2, 4.0, 1)
+    rate = PurchaseRate(journeys, moments, pairs, response)
+    n = len(moments.time)
+    rate.learn(Believed(np.zeros(n), np.ones(n), np.ones(n)), np.ones(n), 40)
+    assert max(float(each.abs().max()) for each in state_of(rate)) < 20
+    assert rate.expected().sum() == pytest.approx(3, rel=0.1)
+
+
+def test_few_purchases_are_enough(make: Make) -> None:
+    few_purchases_are_enough(make)
+
+
+def test_a_rate_that_runs_away_is_noticed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PurchaseRate, "_penalty", lambda self: self.response.penalty())
+    with pytest.raises(AssertionError):
+        few_purchases_are_enough(make)
