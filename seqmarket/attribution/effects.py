@@ -104,7 +104,7 @@ class PurchaseRate:
             log_rate = self._log_rate() + self.slope * mean
             # The mean of a log-normal is above the exponential of the mean.
             expected = (days * (log_rate + self.slope**2 * variance / 2).exp()).double().sum()
-            found = expected - (bought * log_rate).double().sum() + self.response.penalty()
+            found = expected - (bought * log_rate).double().sum() + self._penalty()
             (found / scale).backward()  # type: ignore[no-untyped-call]
             return (found / scale).detach()
 
@@ -114,6 +114,11 @@ class PurchaseRate:
     def expected(self) -> Floats:
         """(Q,) purchases of middling intent in the days that each moment stands for."""
         return np.asarray((self._days * self._log_rate().exp()).double())
+
+    def _penalty(self) -> Tensor:
+        # Fewer purchases than columns, and the likeliest rate would be infinitely high.
+        weights = self.slope.square() + self._coefficients[1:].square().sum()
+        return self.response.penalty() + 0.5 * weights
 
     def _log_rate(self) -> Tensor:
         levels = self.response.levels(self._age, self._channel, self._moment, len(self._days))

@@ -7,10 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from seqmarket.attribution.attributor import Evidence
+from seqmarket.attribution.attributor import Evidence, by_customer
 from seqmarket.attribution.journeys import Journeys, JourneySettings, make_journeys
+from seqmarket.data.event_log import EventLog
+from seqmarket.data.settings import EncodingSettings, SplitSettings
+from seqmarket.data.sources.simulator import JourneySimulator
 from seqmarket.data.splits import Period
+from seqmarket.data.store import open_store, write_store
 from seqmarket.schema import (
     MICROSECONDS_PER_DAY,
     SPECIAL_TOKENS,
@@ -124,3 +129,39 @@ def random_log() -> Callable[[int], list[list[tuple[object, ...]]]]:
 def evidence() -> Callable[[Journeys], Evidence]:
     """Journeys that are their own history, for methods that do not learn."""
     return lambda journeys: Evidence(journeys, journeys)
+
+
+class Known(NamedTuple):
+    """A simulated log, whose truth is known; what is learnt is learnt from before the test."""
+
+    evidence: Evidence
+    source: JourneySimulator
+    first_day: int
+
+    def by_channel(self, credit: NDArray[np.float64]) -> dict[str, float]:
+        journeys = self.evidence.journeys
+        each = by_customer(journeys, credit).sum(axis=0).tolist()
+        return dict(zip(journeys.channels, each, strict=True))
+
+
+@pytest.fixture(scope="session")
+def simulate_world(
+    read_log: Callable[..., EventLog], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Known]:
+    """Simulates a world and splits it in time, as a run does."""
+
+    def simulated(source: JourneySimulator, train: float, validation: float) -> Known:
+        path = tmp_path_factory.mktemp("simulated") / "store"
+        split = SplitSettings(train_fraction=train, validation_fraction=validation)
+        write_store(path, read_log(source), split, EncodingSettings())
+        store = open_store(path)
+        settings = JourneySettings.model_validate({"touches": {"event_type": ["touch"]}})
+        periods = store.split.periods
+        past, present = (
+            make_journeys(store.events, store.spec, periods[fold], settings)
+            for fold in ("train", "test")
+        )
+        first = (periods["test"].start - periods["train"].start) // MICROSECONDS_PER_DAY
+        return Known(Evidence(present, past), source, int(first))
+
+    return simulated

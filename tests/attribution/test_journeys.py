@@ -228,15 +228,15 @@ def goes_by_time_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def opens_the_lookback(patch: pytest.MonkeyPatch) -> None:
-    honest = module._first_since
+    honest = module.first_since
     patch.setattr(
-        module, "_first_since", lambda time, customer, who, t: honest(time, customer, who, t + 1)
+        module, "first_since", lambda time, customer, who, t: honest(time, customer, who, t + 1)
     )
 
 
 def looks_at_the_customer_before(patch: pytest.MonkeyPatch) -> None:
-    honest = module._first_since
-    patch.setattr(module, "_first_since", lambda *args: np.maximum(honest(*args) - 1, 0))
+    honest = module.first_since
+    patch.setattr(module, "first_since", lambda *args: np.maximum(honest(*args) - 1, 0))
 
 
 def numbers_unknown_channels_like_known_ones(patch: pytest.MonkeyPatch) -> None:

@@ -1,44 +1,46 @@
-"""Regression: its counts, its Shapley values, and what it finds where the truth is known."""
+"""Regression: its counts by hand, and what it finds where the truth is known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
-from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
 
-from seqmarket.attribution.attributor import Attribution, Evidence, by_customer
-from seqmarket.attribution.grid import make_grid
-from seqmarket.attribution.journeys import Journeys, JourneySettings, make_journeys
-from seqmarket.attribution.regression import Regression, Series, faded
-from seqmarket.data.event_log import EventLog
-from seqmarket.data.settings import EncodingSettings, SplitSettings
+from seqmarket.attribution import regression as module
+from seqmarket.attribution.attributor import Attribution
+from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.moments import Pairs, earlier_touches
+from seqmarket.attribution.regression import Regression
 from seqmarket.data.simulation.truth import Truth
 from seqmarket.data.sources.simulator import JourneySimulator
-from seqmarket.data.store import open_store, write_store
+from seqmarket.errors import SeqmarketError
 from seqmarket.schema import MICROSECONDS_PER_DAY
 
 Make = Callable[..., Journeys]
 Log = list[list[tuple[Any, ...]]]
+Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
-def counts_are_as_by_hand(make: Make, log: Log, fade: Any = faded) -> None:
+def counts_are_as_by_hand(make: Make, log: Log) -> None:
     journeys = make(log)
-    grid = make_grid(journeys.events, journeys.period, timedelta(days=7))
+    method = Regression(half_lives=(1.0, 5.0), saturation=1.5)
+    customer, time = journeys.owner, np.asarray(journeys.events.time)
+    pairs = earlier_touches(journeys, customer, time)
+    k = len(journeys.channels)
+    found = method._touched(journeys, pairs, len(time)).reshape(len(time), k, 2)
     touch = journeys.every_touch
-    series = Series(journeys.owner[touch], journeys.events.time[touch], journeys.channel_of(touch))
+    channel = journeys.channel_of(touch)
     lives = np.array([1.0, 5.0])
-    found = fade(series, 5, lives, grid).reshape(len(grid.time), 5, 2)
-    for row in range(len(grid.time)):
-        expected = np.zeros((5, 2))
-        for i in np.flatnonzero(series.customer == grid.customer[row]):
-            age = (grid.time[row] - series.time[i]) / MICROSECONDS_PER_DAY
-            if age >= 0:
-                expected[series.kind[i]] += 0.5 ** (age / lives)
+    for row in range(len(time)):
+        counts = np.zeros((k, 2))
+        for i in np.flatnonzero(journeys.owner[touch] == customer[row]):
+            age = (time[row] - time[touch[i]]) / MICROSECONDS_PER_DAY
+            if 0 < age <= 10:
+                counts[channel[i]] += 0.5 ** (age / lives)
+        expected = 1.5 * (1 - np.exp(-counts / 1.5))
         assert found[row] == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
@@ -46,105 +48,166 @@ def test_counts_fade_as_by_hand(make: Make, random_log: Callable[[int], Log]) ->
     counts_are_as_by_hand(make, random_log(3))
 
 
-def test_counts_of_the_future_are_noticed(make: Make, random_log: Callable[[int], Log]) -> None:
-    def early(series: Series, *others: Any) -> Any:
-        return faded(series._replace(time=series.time - MICROSECONDS_PER_DAY), *others)
+def counts_the_future(patch: pytest.MonkeyPatch) -> None:
+    honest = earlier_touches
 
+    def late(journeys: Journeys, customer: Ints, time: Ints) -> Pairs:
+        return honest(journeys, customer, time + MICROSECONDS_PER_DAY)
+
+    patch.setitem(globals(), "earlier_touches", late)
+
+
+def mixes_up_half_lives(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module.np, "stack", lambda parts, axis: np.concatenate(parts))
+
+
+def never_saturates(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module.np, "expm1", lambda x: x)
+
+
+@pytest.mark.parametrize("mutant", [counts_the_future, mixes_up_half_lives, never_saturates])
+def test_wrong_counts_are_noticed(
+    make: Make,
+    random_log: Callable[[int], Log],
+    mutant: Mutant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = random_log(3)
+    mutant(monkeypatch)
     with pytest.raises(AssertionError):
-        counts_are_as_by_hand(make, random_log(3), early)
-
-
-@pytest.mark.parametrize("exact_up_to", [10, 1])
-def test_shapley_values_of_rates_are_those_of_all_orders(exact_up_to: int) -> None:
-    random = np.random.default_rng(0)
-    parts, background = random.normal(size=(6, 4)), random.normal(size=6)
-    parts[:, 2] = 0
-    method = Regression(exact_up_to=exact_up_to, samples=4_000)
-    credit, organic = method._shapley(parts, background)
-    assert organic == pytest.approx(np.exp(background))
-    expected = np.zeros((6, 4))
-    orders = list(permutations(range(4)))
-    for order in orders:
-        so_far = background.copy()
-        for c in order:
-            after = so_far + parts[:, c]
-            expected[:, c] += (np.exp(after) - np.exp(so_far)) / len(orders)
-            so_far = after
-    tolerance = 1e-9 if exact_up_to == 10 else 0.05
-    assert credit == pytest.approx(expected, rel=tolerance, abs=tolerance)
-    total = credit.sum(axis=1) + organic
-    assert total == pytest.approx(np.exp(background + parts.sum(axis=1)))
-
-
-SOURCE = JourneySimulator(n_customers=3_000, days=120, seed=4)
+        counts_are_as_by_hand(make, log)
 
 
 @pytest.fixture(scope="module")
-def known(
-    read_log: Callable[..., EventLog], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Evidence, Truth]:
+def known(simulate_world: Callable[..., Any]) -> tuple[Any, Truth]:
     """The last quarter of a simulated log without confounding, and the truth about it."""
-    path = tmp_path_factory.mktemp("simulated") / "store"
-    split = SplitSettings(train_fraction=0.6, validation_fraction=0.15)
-    write_store(path, read_log(SOURCE), split, EncodingSettings())
-    store = open_store(path)
-    settings = JourneySettings.model_validate({"touches": {"event_type": ["touch"]}})
-    periods = store.split.periods
-    past, present = (
-        make_journeys(store.events, store.spec, periods[fold], settings)
-        for fold in ("train", "test")
-    )
-    day = MICROSECONDS_PER_DAY
-    first = (periods["test"].start - periods["train"].start) // day
-    return Evidence(present, past), SOURCE.truth(int(first))
+    source = JourneySimulator(n_customers=3_000, days=120, seed=4)
+    world = simulate_world(source, 0.6, 0.15)
+    return world, source.truth(world.first_day)
+
+
+def attribute(known: tuple[Any, Truth], **settings: Any) -> Attribution:
+    return Regression(**{"groups": 0, **settings}).attribute(known[0].evidence)
 
 
 @pytest.fixture(scope="module")
-def attributed(known: tuple[Evidence, Truth]) -> Attribution:
-    return Regression().attribute(known[0])
+def attributed(known: tuple[Any, Truth]) -> Attribution:
+    return attribute(known)
 
 
-def finds_what_is_true(known: tuple[Evidence, Truth], found: Attribution) -> None:
-    evidence, truth = known
-    each = by_customer(evidence.journeys, found.credit).sum(axis=0)
-    credit = dict(zip(evidence.journeys.channels, each, strict=True))
+def finds_what_is_true(known: tuple[Any, Truth], found: Attribution) -> None:
+    world, truth = known
+    credit = world.by_channel(found.credit)
     true = dict(truth.channels.select("channel", "shapley").iter_rows())
-    assert found.total == pytest.approx(truth.expected, rel=0.15)
+    assert found.total == pytest.approx(len(world.evidence.journeys.conversion))
+    assert found.total == pytest.approx(truth.expected, rel=0.1)
     assert found.organic.sum() == pytest.approx(truth.organic, rel=0.25)
     assert credit["popup"] < 0
-    assert abs(credit["retargeting"]) < 0.1 * truth.expected
+    assert abs(credit["retargeting"]) < 0.05 * truth.expected
+    for name, of_it in true.items():
+        assert abs(credit[name] - of_it) < 0.08 * truth.expected, name
     order = sorted(true, key=true.__getitem__)
     ranks = [sorted(true, key=lambda c: credit[c]).index(name) for name in order]
     assert np.corrcoef(ranks, range(len(order)))[0, 1] > 0.6
 
 
-def test_it_finds_what_is_true(known: tuple[Evidence, Truth], attributed: Attribution) -> None:
+def test_it_finds_what_is_true(known: tuple[Any, Truth], attributed: Attribution) -> None:
     finds_what_is_true(known, attributed)
-    assert attributed.basis == "expected"
+    assert attributed.basis == "observed"
     assert (attributed.credit < 0).any()
+    assert attributed.replicates is None
+
+
+def touches_by_chance(patch: pytest.MonkeyPatch) -> None:
+    """Each moment has the touches of some other one."""
+    honest = Regression._touched
+
+    def shuffled(self: Regression, journeys: Journeys, pairs: Pairs, n: int) -> Floats:
+        return np.random.default_rng(0).permutation(honest(self, journeys, pairs, n))
+
+    patch.setattr(Regression, "_touched", shuffled)
+
+
+def holds_small_effects_for_none(patch: pytest.MonkeyPatch) -> None:
+    honest = module.PoissonRegressor
+    patch.setattr(module, "PoissonRegressor", lambda **how: honest(**{**how, "alpha": 1.0}))
+
+
+@pytest.mark.parametrize("mutant", [touches_by_chance, holds_small_effects_for_none])
+def test_wrong_findings_are_noticed(
+    known: tuple[Any, Truth], mutant: Mutant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        finds_what_is_true(known, attribute(known))
 
 
 def test_purchases_are_not_held_against_the_touches_that_led_to_them(
-    known: tuple[Evidence, Truth], attributed: Attribution, monkeypatch: pytest.MonkeyPatch
+    known: tuple[Any, Truth], attributed: Attribution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told of them, it takes who met much and bought no more for unwilling."""
-    evidence, _ = known
-    events = evidence.journeys.events
-    blind = replace(events, purchase=np.zeros_like(events.purchase))
-    honest = Regression._columns
+    honest = Regression._design
 
-    def told(self: Regression, journeys: Journeys, grid: Any) -> Any:
-        touched = journeys.is_touch
-        journeys = replace(journeys, events=blind)
-        object.__setattr__(journeys, "is_touch", touched)
-        return honest(self, journeys, grid)
+    def told(self: Regression, journeys: Journeys, moments: Any) -> Any:
+        design, n_touched = honest(self, journeys, moments)
+        customer, time = moments.customer, moments.time
+        bought = np.flatnonzero(journeys.events.purchase)
+        pairs = module.earlier_events(journeys, bought, customer, time)
+        one = np.zeros(journeys.events.n_events, dtype=np.int64)
+        counts = self._faded(pairs, one, 1, len(time))
+        return np.hstack([design, np.log1p(counts)]), n_touched
 
-    monkeypatch.setattr(Regression, "_columns", told)
-    biased = Regression().attribute(evidence)
-    assert biased.credit.sum() < 0.85 * attributed.credit.sum()
+    monkeypatch.setattr(Regression, "_design", told)
+    assert attribute(known).credit.sum() < 0.95 * attributed.credit.sum()
+
+
+def repeats(known: tuple[Any, Truth], attributed: Attribution) -> None:
+    again = attribute(known)
+    assert (again.credit == attributed.credit).all()
+    assert (again.organic == attributed.organic).all()
+    assert (attribute(known, seed=2).credit != attributed.credit).any()
 
 
 def test_the_same_evidence_gives_the_same(
-    known: tuple[Evidence, Truth], attributed: Attribution
+    known: tuple[Any, Truth], attributed: Attribution
 ) -> None:
-    assert (Regression().attribute(known[0]).credit == attributed.credit).all()
+    repeats(known, attributed)
+
+
+def test_a_forgotten_seed_is_noticed(
+    known: tuple[Any, Truth], attributed: Attribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = module.moments_to_learn_from
+    seeds = iter((8, 9))
+    monkeypatch.setattr(
+        module,
+        "moments_to_learn_from",
+        lambda past, **how: honest(past, **{**how, "seed": next(seeds)}),
+    )
+    with pytest.raises(AssertionError):
+        repeats(known, attributed)
+
+
+def test_groups_give_intervals_around_what_is_found(
+    known: tuple[Any, Truth], attributed: Attribution
+) -> None:
+    found = attribute(known, groups=4)
+    assert (found.credit == attributed.credit).all()
+    world = known[0]
+    assert found.replicates is not None
+    assert found.replicates.shape == (4, len(world.evidence.journeys.channels) + 1)
+    assert found.replicates.sum(axis=1) == pytest.approx(found.total, rel=0.1)
+    each = np.array(list(world.by_channel(found.credit).values()))
+    assert found.replicates[:, :-1].mean(axis=0) == pytest.approx(each, abs=0.03 * found.total)
+    assert found.replicates[:, -1].std() > 0
+
+
+def test_without_purchases_there_is_nothing_to_learn(make: Make, known: tuple[Any, Truth]) -> None:
+    evidence = known[0].evidence
+    with pytest.raises(SeqmarketError, match="no purchase in the training period"):
+        Regression().attribute(evidence._replace(history=make([[(1.0, "mail")]])))
+    members = np.zeros(evidence.history.n_customers, dtype=np.bool_)
+    with pytest.raises(SeqmarketError, match="no purchase in the training period"):
+        Regression().attribute(
+            evidence._replace(history=replace(evidence.history, members=members))
+        )
