@@ -167,7 +167,7 @@ def credit_holds(journeys: Journeys) -> None:
     assert found.value == pytest.approx(value)
     assert found.total == pytest.approx(n)
     assert found.value.sum() + found.organic_value.sum() == pytest.approx(worth.sum())
-    assert (found.method, found.basis) == ("mine", "observed")
+    assert (found.method, found.organic_is) == ("mine", "anyway")
     alone = np.bincount(pairs.moment, minlength=n) == 0
     untouched = np.bincount(journeys.converts[alone], minlength=journeys.n_customers)
     only = ~np.isin(np.arange(journeys.n_customers), journeys.converts[~alone])

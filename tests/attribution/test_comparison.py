@@ -17,7 +17,7 @@ Make = Callable[..., Journeys]
 
 def said(method: str, *credit: float, organic: float = 0.0) -> Attribution:
     given, left = np.array(credit), np.array([organic])
-    return Attribution(method, "expected", given, left, given, left)
+    return Attribution(method, "anyway", given, left, given, left)
 
 
 @pytest.fixture

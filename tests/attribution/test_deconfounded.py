@@ -93,7 +93,7 @@ def credit_is_of_what_happened(known: Any, found: Attribution) -> None:
 
 def test_credit_is_of_what_happened(known: Any, attributed: Attribution) -> None:
     credit_is_of_what_happened(known, attributed)
-    assert (attributed.method, attributed.basis) == ("deconfounded", "observed")
+    assert (attributed.method, attributed.organic_is) == ("deconfounded", "anyway")
     assert attributed.replicates is None
 
 

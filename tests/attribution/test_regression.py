@@ -113,7 +113,7 @@ def finds_what_is_true(known: tuple[Any, Truth], found: Attribution) -> None:
 
 def test_it_finds_what_is_true(known: tuple[Any, Truth], attributed: Attribution) -> None:
     finds_what_is_true(known, attributed)
-    assert attributed.basis == "observed"
+    assert attributed.organic_is == "anyway"
     assert (attributed.credit < 0).any()
     assert attributed.replicates is None
 
