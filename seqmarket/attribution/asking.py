@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from seqmarket.attribution.attributor import Evidence
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.data.datasets import EvaluationSet
 from seqmarket.data.engine.progress import lines
 from seqmarket.errors import SeqmarketError

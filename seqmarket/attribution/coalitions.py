@@ -15,8 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from seqmarket.attribution.attributor import Attribution
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import Pairs
+from seqmarket.attribution.paths import Ints
 from seqmarket.data.simulation.response import shapley_weights
 
 _BLOCK = 1 << 17

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.schema import MICROSECONDS_PER_DAY, SPECIAL_TOKENS
 
 

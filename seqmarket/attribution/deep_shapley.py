@@ -14,7 +14,8 @@ from pydantic import Field
 
 from seqmarket.attribution.asking import PurchaseModel
 from seqmarket.attribution.attributor import Attribution, Evidence
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.attribution.sharing import divided
 from seqmarket.attribution.without_touches import channels_of_paths, expected_without
 from seqmarket.data.settings import Settings

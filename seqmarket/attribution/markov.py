@@ -16,7 +16,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from seqmarket.attribution.attributor import Attribution, Evidence
-from seqmarket.attribution.journeys import Floats, Ints, Journeys, Paths
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints, Paths
 from seqmarket.attribution.sharing import shared_by_channel
 from seqmarket.data.settings import Settings
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqmarket.attribution.journeys import Floats, Ints, Journeys, first_since
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints, first_since
 from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
 
 _RESOLUTIONS = (MICROSECONDS_PER_DAY, 3_600_000_000, 60_000_000)

@@ -18,7 +18,7 @@ from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.coalitions import credit_touches, shapley_values
 from seqmarket.attribution.columns import calendar_columns, slow_columns
 from seqmarket.attribution.jackknife import check_purchases, with_replicates
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import (
     Moments,
     Pairs,
@@ -26,6 +26,7 @@ from seqmarket.attribution.moments import (
     earlier_touches,
     moments_to_learn_from,
 )
+from seqmarket.attribution.paths import Ints
 from seqmarket.data.settings import PositiveDuration, Settings
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqmarket.attribution.attributor import Attribution, Evidence
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.attribution.sharing import observed
 from seqmarket.data.settings import Settings
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from seqmarket.attribution.attributor import Attribution, Evidence
-from seqmarket.attribution.journeys import Floats, Ints, Journeys, Paths
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints, Paths
 from seqmarket.attribution.sharing import observed, shared_by_channel
 from seqmarket.data.settings import Settings
 from seqmarket.data.simulation.response import shapley_weights

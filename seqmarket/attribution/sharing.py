@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from seqmarket.attribution.attributor import Attribution, Organic
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.errors import SeqmarketError
 
 ROUNDING = 1e-5

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqmarket.attribution.columns import slow_columns
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.schema import MICROSECONDS_PER_DAY
 
 _ENOUGH = 50

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqmarket.attribution.asking import PurchaseModel, touched
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.data.engine.progress import lines
 from seqmarket.schema import UNK, EventArrays, SequenceSpec
 

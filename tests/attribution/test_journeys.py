@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmarket.attribution import journeys as module
+from seqmarket.attribution import paths
 from seqmarket.attribution.journeys import OTHER, Journeys
 from seqmarket.data.labels import Neighbours
 from seqmarket.data.splits import Period
@@ -189,54 +190,54 @@ def test_journeys_do_not_depend_on_how_many_are_in_hand(
     at_a_time: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_EVENTS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(paths, "_EVENTS_AT_A_TIME", at_a_time)
     for seed in range(4):
         are_as_by_hand(make, random_log(seed))
 
 
 def forgets_purchases(patch: pytest.MonkeyPatch) -> None:
-    honest = module._paths
-    never = {"restart": False}
+    honest = paths._paths
     patch.setattr(
-        module,
+        paths,
         "_paths",
-        lambda near, p, s, *args: honest(near, p, s.model_copy(update=never), *args),
+        lambda near, p, lookback, restart, *args: honest(near, p, lookback, False, *args),
     )
 
 
 def censors_nothing(patch: pytest.MonkeyPatch) -> None:
-    honest = module._paths
+    honest = paths._paths
     patch.setattr(
-        module, "_paths", lambda near, p, *args: honest(near, Period(p.start, 9 * p.end), *args)
+        paths, "_paths", lambda near, p, *args: honest(near, Period(p.start, 9 * p.end), *args)
     )
 
 
 def begins_before_the_period(patch: pytest.MonkeyPatch) -> None:
-    honest = module._paths
-    patch.setattr(module, "_paths", lambda near, p, *args: honest(near, Period(0, p.end), *args))
+    honest = paths._paths
+    patch.setattr(paths, "_paths", lambda near, p, *args: honest(near, Period(0, p.end), *args))
 
 
 def goes_by_time_alone(patch: pytest.MonkeyPatch) -> None:
     """Touches after a purchase at its moment count for it."""
-    honest = module._paths
+    honest = paths._paths
 
-    def paths(near: Neighbours, p: Any, s: Any, touch: Any, conversion: Any) -> Any:
+    def by_time(near: Neighbours, *args: Any) -> Any:
+        *others, touch, conversion = args
         last = near._last_until(conversion, near.events.time[conversion])
-        return honest(near, p, s, touch, last)
+        return honest(near, *others, touch, last)
 
-    patch.setattr(module, "_paths", paths)
+    patch.setattr(paths, "_paths", by_time)
 
 
 def opens_the_lookback(patch: pytest.MonkeyPatch) -> None:
-    honest = module.first_since
+    honest = paths.first_since
     patch.setattr(
-        module, "first_since", lambda time, customer, who, t: honest(time, customer, who, t + 1)
+        paths, "first_since", lambda time, customer, who, t: honest(time, customer, who, t + 1)
     )
 
 
 def looks_at_the_customer_before(patch: pytest.MonkeyPatch) -> None:
-    honest = module.first_since
-    patch.setattr(module, "first_since", lambda *args: np.maximum(honest(*args) - 1, 0))
+    honest = paths.first_since
+    patch.setattr(paths, "first_since", lambda *args: np.maximum(honest(*args) - 1, 0))
 
 
 def numbers_unknown_channels_like_known_ones(patch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from seqmarket.attribution import moments as module
-from seqmarket.attribution.journeys import Ints, Journeys
+from seqmarket.attribution.journeys import Journeys
 from seqmarket.attribution.moments import Moments, Pairs
+from seqmarket.attribution.paths import Ints
 from seqmarket.schema import MICROSECONDS_PER_DAY
 
 Make = Callable[..., Journeys]

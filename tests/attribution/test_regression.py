@@ -11,8 +11,9 @@ import pytest
 
 from seqmarket.attribution import regression as module
 from seqmarket.attribution.attributor import Attribution
-from seqmarket.attribution.journeys import Floats, Ints, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import Pairs, earlier_touches
+from seqmarket.attribution.paths import Ints
 from seqmarket.attribution.regression import Regression
 from seqmarket.data.simulation.truth import Truth
 from seqmarket.data.sources.simulator import JourneySimulator

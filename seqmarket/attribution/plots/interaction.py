@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from seqmarket.attribution.attributor import Attribution
-from seqmarket.attribution.journeys import Floats, Journeys, Paths
+from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.paths import Paths
 from seqmarket.attribution.plots.colors import DIVERGING, around_zero, ink_on
 from seqmarket.training.plots.style import INK, PALE, dress, new_figure, notice
 

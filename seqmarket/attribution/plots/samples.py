@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqmarket.attribution.attributor import Attribution
-from seqmarket.attribution.journeys import Ints, Journeys
+from seqmarket.attribution.journeys import Journeys
+from seqmarket.attribution.paths import Ints
 from seqmarket.attribution.plots.colors import DIVERGING, around_zero, ink_on
 from seqmarket.training.plots.journey import ago
 from seqmarket.training.plots.style import INK, dress, new_figure, notice
