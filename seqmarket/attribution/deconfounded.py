@@ -44,6 +44,7 @@ class Deconfounded(Settings):
         block: Length of the stretches in which the intent is constant.
         rounds: Turns between the intent and the response.
         per_purchase: Moments without a purchase that are drawn for each purchase.
+        most: How many are drawn at most.
         exact_up_to: Channels before a conversion up to which all sets are tried; beyond, orders
             are drawn.
         samples: Number of orders.
@@ -56,6 +57,7 @@ class Deconfounded(Settings):
     block: PositiveDuration = timedelta(days=12)
     rounds: int = Field(12, ge=1)
     per_purchase: float = Field(10.0, gt=0)
+    most: int = Field(600_000, ge=1_000)
     exact_up_to: int = Field(10, ge=1, le=16)
     samples: int = Field(200, ge=1)
     groups: int = Field(10, ge=0)
@@ -123,6 +125,7 @@ class JointModel:
         moments = moments_to_learn_from(
             journeys,
             per_purchase=settings.per_purchase,
+            most=settings.most,
             longest=settings.block / 2,
             seed=settings.seed,
         )

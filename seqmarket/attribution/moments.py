@@ -52,7 +52,7 @@ class Pairs(NamedTuple):
 
 
 def moments_to_learn_from(
-    journeys: Journeys, *, per_purchase: float, longest: timedelta, seed: int
+    journeys: Journeys, *, per_purchase: float, most: int, longest: timedelta, seed: int
 ) -> Moments:
     """The purchases of the period, and moments drawn by chance.
 
@@ -62,7 +62,8 @@ def moments_to_learn_from(
     Args:
         journeys: Of the period.
         per_purchase: Moments drawn for one purchase, on average.
-        longest: A stretch is not longer, however few purchases there are.
+        most: About so many moments are drawn at most, however many purchases there are.
+        longest: A stretch is not longer, however few there are.
         seed: Of the draws.
     """
     events, period = journeys.events, journeys.period
@@ -70,7 +71,7 @@ def moments_to_learn_from(
     begins = np.maximum(events.time[events.offsets[:-1]], period.start)
     begins = np.where(journeys.members, begins, period.end)
     total = np.maximum(period.end - begins, 0).sum()
-    step = int(total / max(per_purchase * len(bought), 1))
+    step = int(total / max(min(per_purchase * len(bought), most), 1))
     step = max(min(step, longest // timedelta(microseconds=1)), 1)
     edges = np.append(np.arange(period.start, period.end, step), period.end)
     low = np.maximum(edges[:-1], begins[:, None])  # (C, stretches)

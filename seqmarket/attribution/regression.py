@@ -46,6 +46,7 @@ class Regression(Settings):
         half_lives: In days, of the counts.
         saturation: Touches at which more of them hardly count.
         per_purchase: Moments without a purchase that are drawn for each purchase.
+        most: How many are drawn at most.
         longest: Longest stretch of time that one such moment stands for.
         penalty: Ridge penalty on standardised columns.
         exact_up_to: Channels before a conversion up to which all sets are tried; beyond, orders
@@ -58,6 +59,7 @@ class Regression(Settings):
     half_lives: tuple[float, ...] = (1.0, 3.0, 7.0, 21.0)
     saturation: float = Field(2.0, gt=0)
     per_purchase: float = Field(10.0, gt=0)
+    most: int = Field(600_000, ge=1_000)
     longest: PositiveDuration = timedelta(days=7)
     penalty: float = Field(1e-5, ge=0)
     exact_up_to: int = Field(10, ge=1, le=16)
@@ -72,7 +74,11 @@ class Regression(Settings):
         past, journeys = evidence.history, evidence.journeys
         check_purchases(past, "regression")
         moments = moments_to_learn_from(
-            past, per_purchase=self.per_purchase, longest=self.longest, seed=self.seed
+            past,
+            per_purchase=self.per_purchase,
+            most=self.most,
+            longest=self.longest,
+            seed=self.seed,
         )
         design, n_touched = self._design(past, moments)
         log.info("regression: learns from %s moments", f"{len(moments.time):,}")
@@ -107,15 +113,17 @@ class Regression(Settings):
         days = np.where(bought, _ALMOST_NOTHING, moments.days)
         known = days * weight > 0
         mean, spread = design[known].mean(axis=0), design[known].std(axis=0)
-        spread = np.where(spread > 1e-9, spread, np.inf)  # what never changes has no effect
+        changes = spread > 1e-9  # what never does has no effect
         fitted = PoissonRegressor(
             alpha=self.penalty, solver="newton-cholesky", max_iter=100, tol=1e-6
         ).fit(
-            (design[known] - mean) / spread,
+            (design[known][:, changes] - mean[changes]) / spread[changes],
             (moments.purchase / days)[known],
             sample_weight=(days * weight)[known],
         )
-        return np.asarray(fitted.coef_ / spread)
+        effect = np.zeros(design.shape[1])
+        effect[changes] = fitted.coef_ / spread[changes]
+        return effect
 
     def _design(self, journeys: Journeys, moments: Moments) -> tuple[Floats, int]:
         """(Q, X) columns, and how many of them, the first, are of touches."""

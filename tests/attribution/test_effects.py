@@ -57,7 +57,7 @@ class Asked:
 
     def __init__(self, journeys: Journeys) -> None:
         self.moments: Moments = moments_to_learn_from(
-            journeys, per_purchase=5, longest=timedelta(days=6), seed=1
+            journeys, per_purchase=5, most=10**9, longest=timedelta(days=6), seed=1
         )
         pairs = earlier_touches(journeys, self.moments.customer, self.moments.time)
         seen = np.bincount(journeys.channel_of(pairs.event), minlength=len(journeys.channels)) > 0
@@ -237,7 +237,9 @@ def test_copies_that_share_are_noticed(
 def few_purchases_are_enough(make: Make) -> None:
     """Columns that tell three purchases from all other moments do not make the rate run away."""
     journeys = make([[(0.0, "app"), (day, "buy")] for day in (3.0, 9.0, 15.0)], until=100.0)
-    moments = moments_to_learn_from(journeys, per_purchase=5, longest=timedelta(days=6), seed=1)
+    moments = moments_to_learn_from(
+        journeys, per_purchase=5, most=10**9, longest=timedelta(days=6), seed=1
+    )
     pairs = earlier_touches(journeys, moments.customer, moments.time)
     response = TouchResponse(torch.zeros(len(journeys.channels), dtype=torch.bool), 2, 4.0, 1)
     rate = PurchaseRate(journeys, moments, pairs, response)

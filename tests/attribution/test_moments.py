@@ -109,7 +109,7 @@ def test_wrong_events_are_noticed(
 
 def learnt_from(journeys: Journeys, seed: int = 1, longest: float = 7, per: float = 5) -> Moments:
     return module.moments_to_learn_from(
-        journeys, per_purchase=per, longest=timedelta(days=longest), seed=seed
+        journeys, per_purchase=per, most=10**9, longest=timedelta(days=longest), seed=seed
     )
 
 
@@ -248,3 +248,10 @@ def test_a_forgotten_seed_is_noticed(
     monkeypatch.setattr(module.np.random, "default_rng", lambda seed: honest())
     with pytest.raises(AssertionError):
         draws_repeat(make(random_log(1)))
+
+
+def test_no_more_are_drawn_than_asked_for(make: Make) -> None:
+    journeys = make([[(float(day), "buy", 1.0) for day in range(60)] for _ in range(20)])
+    every = timedelta(days=30)
+    drawn = module.moments_to_learn_from(journeys, per_purchase=50, most=200, longest=every, seed=1)
+    assert 150 <= (drawn.days > 0).sum() <= 260
