@@ -81,13 +81,14 @@ class Regression(Settings):
             seed=self.seed,
         )
         design, n_touched = self._design(past, moments)
+        fit = _Fit(design, moments, self.penalty)
         log.info("regression: learns from %s moments", f"{len(moments.time):,}")
         time = np.asarray(journeys.events.time[journeys.conversion])
         pairs = earlier_touches(journeys, journeys.converts, time)
         touched = self._touched(journeys, pairs, len(time))
 
         def credit_with(weight: Floats) -> Attribution:
-            effect = self._fit(design, moments, weight[moments.customer])[:n_touched]
+            effect = fit(weight[moments.customer])[:n_touched]
             return self._credit(journeys, pairs, touched * effect)
 
         return with_replicates(journeys, credit_with, groups=self.groups, seed=self.seed)
@@ -105,25 +106,6 @@ class Regression(Settings):
         lookback = journeys.settings.lookback / timedelta(days=1)
         felt = 0.5 ** (pairs.age.astype(np.float64) / (lookback / 4))
         return credit_touches("regression", journeys, pairs, values, organic, felt)
-
-    def _fit(self, design: Floats, moments: Moments, weight: Floats) -> Floats:
-        """(X,) what each column adds to the logarithm of the rate."""
-        bought = moments.purchase > 0
-        # A purchase has a moment and no days. In the likelihood that is a rate over almost none.
-        days = np.where(bought, _ALMOST_NOTHING, moments.days)
-        known = days * weight > 0
-        mean, spread = design[known].mean(axis=0), design[known].std(axis=0)
-        changes = spread > 1e-9  # what never does has no effect
-        fitted = PoissonRegressor(
-            alpha=self.penalty, solver="newton-cholesky", max_iter=100, tol=1e-6
-        ).fit(
-            (design[known][:, changes] - mean[changes]) / spread[changes],
-            (moments.purchase / days)[known],
-            sample_weight=(days * weight)[known],
-        )
-        effect = np.zeros(design.shape[1])
-        effect[changes] = fitted.coef_ / spread[changes]
-        return effect
 
     def _design(self, journeys: Journeys, moments: Moments) -> tuple[Floats, int]:
         """(Q, X) columns, and how many of them, the first, are of touches."""
@@ -150,3 +132,30 @@ class Regression(Settings):
         cell = pairs.moment * kinds + kind[pairs.event]
         counts = [np.bincount(cell, 0.5 ** (pairs.age / h), n * kinds) for h in self.half_lives]
         return np.stack(counts, axis=1).reshape(n, -1).astype(np.float64)
+
+
+class _Fit:
+    """The regression, which begins where it ended the last time."""
+
+    def __init__(self, design: Floats, moments: Moments, penalty: float) -> None:
+        spread = design.std(axis=0)
+        self._changes = spread > 1e-9  # what never does has no effect
+        self._spread = spread[self._changes]
+        changing = design[:, self._changes]
+        self._columns = (changing - changing.mean(axis=0)) / self._spread
+        # A purchase has a moment and no days. In the likelihood that is a rate over almost none.
+        self._days = np.where(moments.purchase > 0, _ALMOST_NOTHING, moments.days)
+        self._rate = moments.purchase / self._days
+        self._model = PoissonRegressor(
+            alpha=penalty, solver="newton-cholesky", max_iter=100, tol=1e-6, warm_start=True
+        )
+
+    def __call__(self, weight: Floats) -> Floats:
+        """(X,) what each column adds to the logarithm of the rate, of weighted moments."""
+        known = self._days * weight > 0
+        self._model.fit(
+            self._columns[known], self._rate[known], sample_weight=(self._days * weight)[known]
+        )
+        effect = np.zeros(len(self._changes))
+        effect[self._changes] = self._model.coef_ / self._spread
+        return effect
