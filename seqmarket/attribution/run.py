@@ -18,6 +18,7 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.schema import MICROSECONDS_PER_DAY
 from seqmarket.training.checkpoint import TrainedModel
 from seqmarket.training.instantiate import build
+from seqmarket.training.run import set_threads
 from seqmarket.training.scoring import own_store
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def attribute_run(
         SeqmarketError: The log has changed since the run was trained, it has neither touches nor
             conversions then, or no method can be used.
     """
+    set_threads(trained.config.training.threads)  # results repeat with the same number only
     store = own_store(trained)
     evidence = gather(store, settings, trained)
     tell(f"{evidence.journeys.period}: {describe(evidence.journeys)}")
