@@ -71,7 +71,7 @@ class Overview:
         left = f" Smaller channels that are not shown: {more}." if more else ""
         error = " Error: mean absolute, of the shares." if truth is not None else ""
         yield Text(
-            "Channels: share of the credit of all touches. Organic: share of the conversions that "
+            "Channels: share of the credit of all touches, where that is above 0. Organic: share of the conversions that "
             f"no touch is credited with.{error}{left}",
             style="dim",
         )

@@ -30,7 +30,10 @@ class Shares(NamedTuple):
     jackknife: bool
 
     def share(self) -> tuple[Floats, Floats]:
-        """(K,) and (R, K) part of the credit of all touches, which may be negative or above 1."""
+        """(K,) and (R, K) part of the credit of all touches, which may be negative or above 1.
+
+        NaN where that is not above 0: there are no shares of nothing, or of harm.
+        """
         return _of_touches(self.credit[None])[0], _of_touches(self.draws)
 
     def credit_interval(self, level: float) -> Floats:
@@ -42,10 +45,10 @@ class Shares(NamedTuple):
         return self._interval(*self.share(), level)
 
     def _interval(self, estimate: Floats, draws: Floats, level: float) -> Floats:
-        # Where no touch has credit, no channel has a share.
-        draws = draws[~np.isnan(draws).any(axis=1)]
-        if not len(draws) or np.isnan(estimate).any():
+        known = ~np.isnan(draws).any(axis=1)
+        if not known.any() or np.isnan(estimate).any() or (self.jackknife and not known.all()):
             return np.full((2, draws.shape[1]), np.nan)
+        draws = draws[known]
         if self.jackknife:
             return jackknife_interval(estimate, draws, level)
         tail = (1 - level) / 2
@@ -141,4 +144,4 @@ def channel_summary(
 
 def _of_touches(credit: Floats) -> Floats:
     total = credit[:, :-1].sum(axis=1, keepdims=True)
-    return np.asarray(credit[:, :-1] / np.where(total == 0, np.nan, total))
+    return np.asarray(credit[:, :-1] / np.where(total > 0, total, np.nan))

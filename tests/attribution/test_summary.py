@@ -213,3 +213,11 @@ def test_the_table_of_touches_names_no_customer(make: Make) -> None:
     assert table.columns == ["method", "customer", "touch", "time", "channel", "credit", "value"]
     assert table["channel"].to_list() == ["mail", "<other>"] * 2
     assert table.group_by("method").agg(pl.col("credit").sum())["credit"].to_list() == [1.0, 1.0]
+
+
+def test_there_are_no_shares_of_harm(make: Make) -> None:
+    journeys = make([[(1.0, "mail"), (2.0, "search"), (3.0, "buy", 50.0)] for _ in range(5)])
+    found = linear(journeys)
+    table = channel_summary(journeys, {"harm": replace(found, credit=-found.credit)})
+    assert table.filter(pl.col("channel") != ORGANIC)["share"].is_nan().all()
+    assert table.filter(pl.col("channel") != ORGANIC)["credit"].max() < 0
