@@ -1,0 +1,68 @@
+"""Which checks are made of a run, and what becomes of one that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from seqmarket.attribution import checks as module
+from seqmarket.attribution.config import AttributionSettings
+from seqmarket.attribution.last import LastTouch
+from seqmarket.attribution.report import Report
+from seqmarket.attribution.run import attribute_run
+from seqmarket.errors import SeqmarketError
+from seqmarket.training.checkpoint import TrainedModel, load_trained, untrained
+from seqmarket.training.config import ComponentConfig
+
+METHODS = {"last": LastTouch()}
+SETTINGS = AttributionSettings(resamples=20, faithfulness=30, sample_journeys=0)
+
+
+@pytest.fixture(scope="module")
+def model(gru_run) -> TrainedModel:
+    return load_trained(gru_run.model_file)
+
+
+def test_a_run_of_a_network_is_asked(model: TrainedModel, tmp_path: Path) -> None:
+    told: list[str] = []
+    found = attribute_run(model, SETTINGS, METHODS, told.append)
+    assert list(found.checks) == ["faithfulness"]
+    assert told[-1].startswith("faithfulness ")
+    Report(found, {"last": ComponentConfig(target="seqmarket.x")}).write(tmp_path / "found")
+    table = pl.read_parquet(tmp_path / "found" / "faithfulness.parquet")
+    assert table["method"].to_list() == ["last"]
+    assert pl.read_csv(tmp_path / "found" / "faithfulness.csv").columns == table.columns
+
+
+def test_nothing_is_asked_unless_wanted(model: TrainedModel) -> None:
+    quiet = SETTINGS.model_copy(update={"faithfulness": 0})
+    assert not attribute_run(model, quiet, METHODS).checks
+
+
+def test_a_check_that_cannot_be_made_is_said(
+    model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> pl.DataFrame:
+        raise SeqmarketError("no path is long enough", where="faithfulness")
+
+    monkeypatch.setattr(module, "faithfulness_table", refuses)
+    told: list[str] = []
+    assert not attribute_run(model, SETTINGS, METHODS, told.append).checks
+    assert told[-1] == "faithfulness is left out: no path is long enough"
+
+
+def test_drawn_weights_are_others_and_the_same_by_seed(model: TrainedModel) -> None:
+    before = torch.random.get_rng_state()
+    one, same, other = (_weights(untrained(model, seed)) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one, _weights(model))
+
+
+def _weights(model: TrainedModel) -> torch.Tensor:
+    assert model.model is not None
+    return torch.cat([parameter.detach().flatten() for parameter in model.model.parameters()])
