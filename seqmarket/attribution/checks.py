@@ -10,6 +10,7 @@ import polars as pl
 from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.faithfulness import faithfulness_table
+from seqmarket.attribution.holdout import HELD_OUT, has_holdout, holdout_table
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.checkpoint import untrained
 
@@ -63,5 +64,13 @@ def _possible(
                 n_resamples=settings.resamples,
                 seed=settings.seed,
                 level=settings.level,
+            ),
+        )
+    journeys, column = evidence.journeys, settings.holdout
+    if column or has_holdout(journeys):
+        yield (
+            "holdout",
+            lambda: holdout_table(
+                journeys, attributions, column=column or HELD_OUT, level=settings.level
             ),
         )

@@ -30,6 +30,8 @@ class AttributionSettings(Settings):
         sample_journeys: Journeys that are drawn touch by touch.
         faithfulness: Conversions at most that the run's model is asked about without the touches
             that have the most credit; 0: none.
+        holdout: Categorical feature of the customers that says which channel they were kept from by
+            lot (`holdout_table`); null: `held_out`, where the log has it.
     """
 
     fold: Literal["train", "validation", "test"] = "test"
@@ -39,6 +41,7 @@ class AttributionSettings(Settings):
     seed: int = Field(1, ge=0, le=2**32 - 1)
     sample_journeys: int = Field(6, ge=0, le=12)
     faithfulness: int = Field(1_000, ge=0)
+    holdout: str | None = None
 
 
 class AttributeConfig(AttributionSettings):

@@ -66,3 +66,10 @@ def test_drawn_weights_are_others_and_the_same_by_seed(model: TrainedModel) -> N
 def _weights(model: TrainedModel) -> torch.Tensor:
     assert model.model is not None
     return torch.cat([parameter.detach().flatten() for parameter in model.model.parameters()])
+
+
+def test_a_hold_out_that_is_not_there_is_said(model: TrainedModel) -> None:
+    wrong = SETTINGS.model_copy(update={"faithfulness": 0, "holdout": "kept_from"})
+    told: list[str] = []
+    assert not attribute_run(model, wrong, METHODS, told.append).checks
+    assert "holdout is left out: the customers have no categorical" in told[-1]
