@@ -11,6 +11,7 @@ from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.faithfulness import faithfulness_table
 from seqmarket.attribution.holdout import HELD_OUT, has_holdout, holdout_table
+from seqmarket.attribution.stability import stability_table
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.checkpoint import untrained
 
@@ -72,5 +73,17 @@ def _possible(
             "holdout",
             lambda: holdout_table(
                 journeys, attributions, column=column or HELD_OUT, level=settings.level
+            ),
+        )
+    if settings.stability:
+        yield (
+            "stability",
+            lambda: stability_table(
+                evidence,
+                attributions,
+                methods,
+                n_resamples=settings.resamples,
+                seed=settings.seed,
+                level=settings.level,
             ),
         )

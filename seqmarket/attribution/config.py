@@ -32,6 +32,7 @@ class AttributionSettings(Settings):
             that have the most credit; 0: none.
         holdout: Categorical feature of the customers that says which channel they were kept from by
             lot (`holdout_table`); null: `held_out`, where the log has it.
+        stability: Whether every method is run again, four times, on changed journeys.
     """
 
     fold: Literal["train", "validation", "test"] = "test"
@@ -42,6 +43,7 @@ class AttributionSettings(Settings):
     sample_journeys: int = Field(6, ge=0, le=12)
     faithfulness: int = Field(1_000, ge=0)
     holdout: str | None = None
+    stability: bool = False
 
 
 class AttributeConfig(AttributionSettings):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
+from rich.console import Console
 
 from seqmarket.attribution import checks as module
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.last import LastTouch
+from seqmarket.attribution.overview import Overview
 from seqmarket.attribution.report import Report
 from seqmarket.attribution.run import attribute_run
 from seqmarket.errors import SeqmarketError
@@ -24,6 +28,24 @@ SETTINGS = AttributionSettings(resamples=20, faithfulness=30, sample_journeys=0)
 @pytest.fixture(scope="module")
 def model(gru_run) -> TrainedModel:
     return load_trained(gru_run.model_file)
+
+
+def test_the_terminal_says_it_in_a_line(model: TrainedModel) -> None:
+    found = attribute_run(model, SETTINGS, METHODS)
+    checks = {
+        "faithfulness": pl.DataFrame({"method": ["last", "linear"], "gain": [-0.01, 0.25]}),
+        "holdout": pl.DataFrame({"method": ["last"] * 3, "agrees": [True, False, True]}),
+        "stability": pl.DataFrame({"method": ["last", "linear"], "lost_20": [0.0126, None]}),
+    }
+    component = {"last": ComponentConfig(target="seqmarket.x")}
+    console = Console(file=StringIO(), width=200)
+    console.print(Overview(Report(replace(found, checks=checks), component)))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "over chance: linear +25.0%, last -1.0%." in said
+    assert "hold-out: last 2/3." in said
+    assert "a fifth of the touches: last 0.013." in said
+    console.print(Overview(Report(replace(found, checks={}), component)))
+    assert console.file.getvalue().count("hold-out") == 1  # type: ignore[attr-defined]
 
 
 def test_a_run_of_a_network_is_asked(model: TrainedModel, tmp_path: Path) -> None:
@@ -73,3 +95,10 @@ def test_a_hold_out_that_is_not_there_is_said(model: TrainedModel) -> None:
     told: list[str] = []
     assert not attribute_run(model, wrong, METHODS, told.append).checks
     assert "holdout is left out: the customers have no categorical" in told[-1]
+
+
+def test_methods_are_run_again_only_if_wanted(model: TrainedModel) -> None:
+    again = SETTINGS.model_copy(update={"faithfulness": 0, "stability": True})
+    found = attribute_run(model, again, METHODS).checks
+    assert list(found) == ["stability"]
+    assert found["stability"]["method"].to_list() == ["last"]
