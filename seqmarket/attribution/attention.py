@@ -27,6 +27,7 @@ class Attention(Settings):
     """
 
     signed: ClassVar[bool] = False
+    asks_model: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`."""

@@ -29,6 +29,7 @@ class AttentionGradient(Settings):
     """
 
     signed: ClassVar[bool] = True
+    asks_model: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`."""

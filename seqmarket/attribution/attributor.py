@@ -74,6 +74,9 @@ class Attributor(Protocol):
 
     Attributes:
         signed: Whether credit may be negative. A method that cannot show harm says so here.
+
+    A method that asks the run's model says so by ``asks_model = True``, and is checked with one of
+    drawn weights (`faithfulness_table`).
     """
 
     signed: ClassVar[bool]

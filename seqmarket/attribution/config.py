@@ -28,6 +28,11 @@ class AttributionSettings(Settings):
         level: Of the intervals.
         seed: Of the resamples, and of the choice of sample journeys.
         sample_journeys: Journeys that are drawn touch by touch.
+        faithfulness: Conversions at most that the run's model is asked about without the touches
+            that have the most credit; 0: none.
+        holdout: Categorical feature of the customers that says which channel they were kept from by
+            lot (`holdout_table`); null: `held_out`, where the log has it.
+        stability: Whether every method is run again, four times, on changed journeys.
     """
 
     fold: Literal["train", "validation", "test"] = "test"
@@ -36,6 +41,9 @@ class AttributionSettings(Settings):
     level: float = Field(0.9, gt=0, lt=1)
     seed: int = Field(1, ge=0, le=2**32 - 1)
     sample_journeys: int = Field(6, ge=0, le=12)
+    faithfulness: int = Field(1_000, ge=0)
+    holdout: str | None = None
+    stability: bool = False
 
 
 class AttributeConfig(AttributionSettings):

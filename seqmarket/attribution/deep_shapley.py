@@ -50,6 +50,7 @@ class DeepShapley(Settings):
     seed: int = Field(1, ge=0)
 
     signed: ClassVar[bool] = True
+    asks_model: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`."""

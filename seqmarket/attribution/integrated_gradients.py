@@ -53,6 +53,7 @@ class IntegratedGradients(Settings):
     tolerance: float = Field(0.01, gt=0)
 
     signed: ClassVar[bool] = True
+    asks_model: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`.

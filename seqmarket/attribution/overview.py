@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -75,6 +76,24 @@ class Overview:
             f"no touch is credited with.{error}{left}",
             style="dim",
         )
+        yield from map(Text, self._without_truth())
+
+    def _without_truth(self) -> Iterator[str]:
+        """A line for each check, of all methods."""
+        checks = self.report.attributed.checks
+        if "faithfulness" in checks:
+            gains = checks["faithfulness"].select("method", "gain").sort("gain", descending=True)
+            each = ", ".join(f"{method} {gain:+.1%}" for method, gain in gains.iter_rows())
+            yield f"Lost of what the model expects without the top touches, over chance: {each}."
+        if "holdout" in checks:
+            agrees = checks["holdout"].group_by("method", maintain_order=True)
+            counts = agrees.agg(pl.col("agrees").sum(), pl.len()).iter_rows()
+            each = ", ".join(f"{method} {agree}/{number}" for method, agree, number in counts)
+            yield f"Credit within the bounds of the hold-out: {each}."
+        if "stability" in checks:
+            moves = checks["stability"].select("method", "lost_20").drop_nulls().iter_rows()
+            each = ", ".join(f"{method} {moved:.3f}" for method, moved in moves)
+            yield f"Change of shares without a fifth of the touches: {each}."
 
     def _errors(self) -> dict[str, str]:
         if self.report.truth is None:

@@ -40,6 +40,7 @@ class CounterfactualRemoval(Settings):
     single_touches: bool = True
 
     signed: ClassVar[bool] = True
+    asks_model: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`."""

@@ -119,7 +119,8 @@ class Report:
             found = self.attributed
             touches = attribution_table(found.journeys, found.attributions)
             touches.write_parquet(beside / "touches.parquet")
-            for name, table in (("channels", self.channels), ("comparison", self.comparison)):
+            tables = {"channels": self.channels, "comparison": self.comparison, **found.checks}
+            for name, table in tables.items():
                 table.write_parquet(beside / f"{name}.parquet")
                 write_csv(table, beside / f"{name}.csv")
             if self.truth is not None:

@@ -31,6 +31,7 @@ class AttentionRollout(Settings):
     """
 
     signed: ClassVar[bool] = False
+    asks_model: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`.

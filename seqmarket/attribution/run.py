@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import polars as pl
 
 from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
+from seqmarket.attribution.checks import checks_of
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.journeys import Journeys, make_journeys
 from seqmarket.data.simulation.truth import Truth
@@ -37,6 +40,7 @@ class Attributed:
         seconds: That each method took.
         left_out: Methods that cannot be used here -> why.
         truth: Of the same period; None: the log is not simulated, or not all of it is there.
+        checks: What can be said without a truth: name of a table -> the table.
     """
 
     settings: AttributionSettings
@@ -47,6 +51,7 @@ class Attributed:
     seconds: Mapping[str, float]
     left_out: Mapping[str, str]
     truth: Truth | None
+    checks: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 def attribute_run(
@@ -98,6 +103,7 @@ def attribute_run(
         seconds=seconds,
         left_out={name: error.what for name, error in refused.items()},
         truth=_truth(trained, evidence.journeys, tell),
+        checks=checks_of(evidence, found, methods, settings, tell),
     )
 
 

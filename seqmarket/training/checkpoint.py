@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -206,6 +206,20 @@ def load_trained(path: Path) -> TrainedModel:
         store_fingerprint=facts["store_fingerprint"],
         gate=_gate(facts),
     )
+
+
+def untrained(trained: TrainedModel, seed: int) -> TrainedModel:
+    """The same run's model before it was trained, with weights drawn anew.
+
+    Args:
+        trained: A run whose model has weights.
+        seed: Of the weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        together = isinstance(trained.model, JourneyEnsemble)
+        model = _build(trained.config, trained.spec, trained.tasks, together=together)
+    return replace(trained, model=model.eval())
 
 
 def _build(
