@@ -72,8 +72,8 @@ class Overview:
         left = f" Smaller channels that are not shown: {more}." if more else ""
         error = " Error: mean absolute, of the shares." if truth is not None else ""
         yield Text(
-            "Channels: share of the credit of all touches, where that is above 0. Organic: share of "
-            f"the conversions that no touch is credited with.{error}{left}",
+            "Channels: share of the credit of all touches, where that is above 0. Organic: share "
+            f"of the conversions that no touch is credited with.{error}{left}",
             style="dim",
         )
         yield from map(Text, self._without_truth())
