@@ -7,6 +7,7 @@ fault.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -66,15 +67,16 @@ def method_of(name: str) -> Attributor:
     return build_methods(parse_attribute_config(plain).attribution)[name]
 
 
-@pytest.fixture(scope="session")
+@contextmanager
 def planted_world() -> Iterator[None]:
+    """Only while it is simulated: other tests of the same process look at the world as it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "sparse", PLANTED)  # type: ignore[arg-type]
         yield
 
 
 @pytest.fixture(scope="session")
-def world(planted_world, tmp_path_factory) -> Train:
+def world(tmp_path_factory) -> Train:
     """What there is to see in the planted world of a seed, without a model."""
 
     @cache
@@ -82,35 +84,37 @@ def world(planted_world, tmp_path_factory) -> Train:
         source = JourneySimulator(preset="sparse", n_customers=1_000, days=100, seed=seed)
         split = SplitSettings(train_fraction=0.6, validation_fraction=0.2)
         place = Workshop(tmp_path_factory.mktemp("world"))
-        store = prepare_store(source, LogSettings(), split, EncodingSettings(), place)
+        with planted_world():
+            store = prepare_store(source, LogSettings(), split, EncodingSettings(), place)
         return gather(store, SETTINGS, None)
 
     return made
 
 
 @pytest.fixture(scope="session")
-def trained_world(planted_world, trained) -> Train:
+def trained_world(trained) -> Train:
     """The same, with a run that was trained on it."""
 
     @cache
     def made(seed: int, customers: int = 1_000, epochs: int = 12) -> Evidence:
-        run = trained(
-            "model=transformer",
-            "data=simulator",
-            "data.preset=sparse",
-            "data.days=100",
-            f"data.n_customers={customers}",
-            f"data.seed={seed}",
-            "data.encoding.max_length=32",
-            f"training.max_epochs={epochs}",
-            "training.calibration=none",
-            "task=purchase",
-            "task.purchase.active_by=event",
-            "task.purchase.active_within=100d",
-            drop=("data", "training.max_epochs"),
-        )
-        model = load_trained(run.model_file)
-        return gather(own_store(model), SETTINGS, model)
+        with planted_world():
+            run = trained(
+                "model=transformer",
+                "data=simulator",
+                "data.preset=sparse",
+                "data.days=100",
+                f"data.n_customers={customers}",
+                f"data.seed={seed}",
+                "data.encoding.max_length=32",
+                f"training.max_epochs={epochs}",
+                "training.calibration=none",
+                "task=purchase",
+                "task.purchase.active_by=event",
+                "task.purchase.active_within=100d",
+                drop=("data", "training.max_epochs"),
+            )
+            model = load_trained(run.model_file)
+            return gather(own_store(model), SETTINGS, model)
 
     return made
 
