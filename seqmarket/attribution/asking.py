@@ -1,9 +1,10 @@
 """The run's model, asked what it expects just before each conversion.
 
 A question is about one conversion: from the customer's events before it in the order of the log, as
-of its own moment. The answer F is the number of purchases that the model expects within the task's
-window from then on, ``-log(1 - P(purchase))``, which is the integral of a hazard. It is the model's
-own, before calibration, whose steps would hide small differences.
+of its own moment (or before the margin, as of then). The answer F is the number of purchases that
+the model expects within the task's window from then on, ``-log(1 - P(purchase))``, which is the
+integral of a hazard. It is the model's own, before calibration, whose steps would hide small
+differences.
 
 V  conversions     N  questions of a batch     T  events of the longest journey in it
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ from torch.nn.functional import softplus
 
 from seqmarket.attribution.attributor import Evidence
 from seqmarket.attribution.journeys import Floats, Journeys
-from seqmarket.attribution.paths import Ints
+from seqmarket.attribution.paths import Ints, first_since
 from seqmarket.data.datasets import EvaluationSet
 from seqmarket.data.engine.progress import lines
 from seqmarket.errors import SeqmarketError
@@ -125,7 +127,7 @@ class PurchaseModel:
         """(V,) F of each conversion whose path has touches; NaN for the others."""
         asked = touched(journeys)
         found = np.full(len(journeys.conversion), np.nan)
-        found[asked] = self.ask(journeys.events, *_just_before(journeys, asked))
+        found[asked] = self.ask(journeys.events, *just_before(journeys, asked))
         return found
 
     def of_touches(
@@ -145,7 +147,7 @@ class PurchaseModel:
         size = paths.stop - paths.first
         begin = np.cumsum(size) - size
         found = np.zeros(int(size.sum()))
-        customer, newest, time = _just_before(journeys, asked)
+        customer, newest, time = just_before(journeys, asked)
         tokens = max(self.tokens // copies, 1)
         with lines(self.method, len(asked)) as advance:
             for batch, points, row in self._batches(
@@ -185,10 +187,23 @@ def touched(journeys: Journeys) -> Ints:
     return np.flatnonzero(paths.stop > paths.first)
 
 
-def _just_before(journeys: Journeys, asked: Ints) -> tuple[Ints, Ints, Ints]:
-    """Of some conversions: customer, newest event before, and time."""
-    event = journeys.conversion[asked]
-    return journeys.converts[asked], event - 1, np.asarray(journeys.events.time[event])
+def just_before(journeys: Journeys, asked: Ints) -> tuple[Ints, Ints, Ints]:
+    """When some conversions are waited for: before what happened within the margin.
+
+    Args:
+        journeys: The journeys.
+        asked: (Q,) index of conversions whose paths have touches.
+
+    Returns:
+        (Q,) customer, newest event that is before, and microseconds, as of when.
+    """
+    event, customer = journeys.conversion[asked], journeys.converts[asked]
+    time = np.asarray(journeys.events.time[event])
+    margin = journeys.settings.margin // timedelta(microseconds=1)
+    if not margin:
+        return customer, event - 1, time
+    first = first_since(journeys.events.time, journeys.owner, customer, time - margin)
+    return customer, np.minimum(first, event) - 1, time - margin
 
 
 def _purchase_task(trained: TrainedModel, method: str) -> str:

@@ -1,4 +1,4 @@
-"""What can be said of methods without knowing the truth: which checks a log and a run allow."""
+"""What can be said of methods besides their truth: which checks a log and a run allow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.faithfulness import faithfulness_table
 from seqmarket.attribution.holdout import HELD_OUT, has_holdout, holdout_table
+from seqmarket.attribution.replay import Known, replay_table
 from seqmarket.attribution.stability import stability_table
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.checkpoint import untrained
@@ -24,6 +25,7 @@ def checks_of(
     methods: Mapping[str, Attributor],
     settings: AttributionSettings,
     tell: Callable[[str], None],
+    known: Known | None = None,
 ) -> dict[str, pl.DataFrame]:
     """Name of a table -> the table; a check that cannot be made is told and left out.
 
@@ -33,9 +35,10 @@ def checks_of(
         methods: The methods themselves.
         settings: Which checks are asked for.
         tell: Told of each check that is done, in a line.
+        known: What is known of a simulated world.
     """
     found = {}
-    for name, check in _possible(evidence, attributions, methods, settings):
+    for name, check in _possible(evidence, attributions, methods, settings, known):
         began = time.perf_counter()
         try:
             found[name] = check()
@@ -51,6 +54,7 @@ def _possible(
     attributions: Mapping[str, Attribution],
     methods: Mapping[str, Attributor],
     settings: AttributionSettings,
+    known: Known | None,
 ) -> Iterator[tuple[str, Check]]:
     trained = evidence.trained
     if settings.faithfulness and trained is not None and trained.model is not None:
@@ -73,6 +77,13 @@ def _possible(
             "holdout",
             lambda: holdout_table(
                 journeys, attributions, column=column or HELD_OUT, level=settings.level
+            ),
+        )
+    if settings.replay:
+        yield (
+            "replay",
+            lambda: replay_table(
+                journeys, attributions, settings.replay, seed=settings.seed, known=known
             ),
         )
     if settings.stability:

@@ -18,6 +18,7 @@ from seqmarket.attribution.attributor import Attribution
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import Pairs
 from seqmarket.attribution.paths import Ints
+from seqmarket.attribution.sharing import check_telling
 from seqmarket.data.simulation.response import shapley_weights
 
 _BLOCK = 1 << 17
@@ -116,10 +117,17 @@ def credit_touches(
         pairs: Each conversion with the touches before it.
         values: (V, K) of the channels.
         organic: (V,).
-        felt: (P,) of each touch at the conversion, positive.
+        felt: (P,) of each touch at the conversion; where nothing is felt any more of any touch of
+            a channel, they share alike.
+
+    Raises:
+        SeqmarketError: There is no telling what is organic.
     """
+    check_telling(method, organic)
     k = values.shape[1]
     cell = pairs.moment * k + journeys.channel_of(pairs.event)
+    total = np.bincount(cell, felt, values.size)
+    felt = np.where(total[cell] > 0, felt, 1.0)
     total = np.bincount(cell, felt, values.size)
     each = values.ravel()[cell] * felt / total[cell]
     # All are within a lookback of the period, and so among the touches of the journeys.

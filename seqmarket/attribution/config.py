@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -32,6 +32,8 @@ class AttributionSettings(Settings):
             that have the most credit; 0: none.
         holdout: Categorical feature of the customers that says which channel they were kept from by
             lot (`holdout_table`); null: `held_out`, where the log has it.
+        replay: Budgets, in parts of what the touches of the period cost, that are spent by each
+            method's credit (`replay_table`); empty: none.
         stability: Whether every method is run again, four times, on changed journeys.
     """
 
@@ -43,6 +45,7 @@ class AttributionSettings(Settings):
     sample_journeys: int = Field(6, ge=0, le=12)
     faithfulness: int = Field(1_000, ge=0)
     holdout: str | None = None
+    replay: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.25, 0.5, 0.75)
     stability: bool = False
 
 

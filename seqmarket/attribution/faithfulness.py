@@ -23,6 +23,7 @@ from seqmarket.attribution.asking import PurchaseModel
 from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.paths import Ints
+from seqmarket.attribution.sharing import check_telling
 from seqmarket.attribution.without_touches import expected_without
 from seqmarket.errors import SeqmarketError
 from seqmarket.training.checkpoint import TrainedModel
@@ -68,14 +69,16 @@ def faithfulness_table(
         level: Of the intervals.
 
     Raises:
-        SeqmarketError: The run's model does not say whether a purchase comes, or no path has enough
-            touches to choose from.
+        SeqmarketError: The run's model does not say whether a purchase comes, no path has enough
+            touches to choose from, or the model expects next to nothing of the purchases.
     """
     journeys = some_conversions(evidence.journeys, conversions, seed)
     model = PurchaseModel.of(evidence, "faithfulness")
     asked = evidence._replace(journeys=journeys)
     random = np.random.default_rng(seed)
     everything = model.with_all_touches(journeys)
+    paths, touch = journeys.converting.rows()
+    check_telling("faithfulness", _without(model, journeys, paths, touch) / everything)
     drawn = np.mean(
         [
             _lost(model, journeys, everything, random.random(len(journeys.touch)), random)
@@ -174,8 +177,13 @@ def _lost(
 ) -> Floats:
     """(V,) part of what the model expects that is gone with the touches of most credit."""
     path, touch = most_credited(journeys, credit, random).T
-    less = expected_without(model, journeys, np.arange(len(journeys.conversion)), path, touch)
-    return np.asarray(1 - less / everything)
+    return np.asarray(1 - _without(model, journeys, path, touch) / everything)
+
+
+def _without(model: PurchaseModel, journeys: Journeys, path: Ints, touch: Ints) -> Floats:
+    """(V,) what the model expects without some of the touches of each path."""
+    every = np.arange(len(journeys.conversion))
+    return expected_without(model, journeys, every, path, touch)
 
 
 def _with_drawn_weights(

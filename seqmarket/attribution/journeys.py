@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from seqmarket.attribution.costs import cost_of
-from seqmarket.attribution.paths import Ints, Paths, lay_paths
-from seqmarket.data.settings import PositiveDuration, Settings
+from seqmarket.attribution.paths import Ints, Paths, Reach, lay_paths
+from seqmarket.data.settings import Duration, PositiveDuration, Settings
 from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import (
@@ -53,6 +53,9 @@ class JourneySettings(Settings):
         touches: Which events are touches.
         lookback: A touch counts for a conversion at most that long after it; and a path ends where
             nothing follows for as long.
+        margin: What happens so shortly before a conversion belongs to it: touches then do not count
+            for it, and no method looks at other events of then. With 0, events of its own moment
+            that come before it in the log are before it.
         conversions: Whether each purchase is attributed, or a customer's first in the period.
         restart: Whether a purchase ends a path, so that touches before it count for it alone, or
             they go on to count for later ones.
@@ -61,9 +64,16 @@ class JourneySettings(Settings):
 
     touches: TouchFilter = TouchFilter()
     lookback: PositiveDuration = timedelta(days=30)
+    margin: Duration = timedelta(0)
     conversions: Literal["every", "first"] = "every"
     restart: bool = True
     direct: tuple[str, ...] = Field(())
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> JourneySettings:
+        if not timedelta(0) <= self.margin < self.lookback:
+            raise ValueError("margin is at least 0 and shorter than lookback")
+        return self
 
 
 @dataclass(frozen=True)
@@ -201,7 +211,9 @@ def make_journeys(
             neither a touch nor a conversion.
     """
     _check_names(spec, settings)
-    lookback = settings.lookback // timedelta(microseconds=1)
+    lookback, margin = (
+        length // timedelta(microseconds=1) for length in (settings.lookback, settings.margin)
+    )
     touches = _is_touch(events, spec, settings)
     touches &= (events.time >= period.start - lookback) & (events.time < period.end)
     bought = events.purchase & (events.time >= period.start) & (events.time < period.end)
@@ -222,7 +234,9 @@ def make_journeys(
             where=f"journeys, {period}",
             fix="choose another period, or other touches (journeys.touches)",
         )
-    paths, censored = lay_paths(events, spec, period, lookback, settings.restart, touch, conversion)
+    paths, censored = lay_paths(
+        events, spec, period, Reach(lookback, margin, settings.restart), touch, conversion
+    )
     return Journeys(
         events=events,
         spec=spec,

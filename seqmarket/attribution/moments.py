@@ -103,7 +103,9 @@ def earlier_touches(journeys: Journeys, customer: Ints, time: Ints) -> Pairs:
 
 
 def earlier_events(journeys: Journeys, among: Ints, customer: Ints, time: Ints) -> Pairs:
-    """Events before some moments, up to the lookback; one at the moment itself is not before.
+    """Events before some moments and their margin, up to the lookback.
+
+    One at the moment itself is not before it.
 
     Args:
         journeys: Of any period; the events are those of the whole log.
@@ -114,7 +116,8 @@ def earlier_events(journeys: Journeys, among: Ints, customer: Ints, time: Ints) 
     owner, at = journeys.owner[among], np.asarray(journeys.events.time[among])
     lookback = journeys.settings.lookback // timedelta(microseconds=1)
     first = first_since(at, owner, customer, time - lookback)
-    upto = first_since(at, owner, customer, time)
+    margin = journeys.settings.margin // timedelta(microseconds=1)
+    upto = first_since(at, owner, customer, time - margin)
     size = upto - first
     moment = np.repeat(np.arange(len(customer)), size)
     within = np.arange(len(moment)) - np.repeat(np.cumsum(size) - size, size)

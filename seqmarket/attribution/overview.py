@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from seqmarket.attribution.replay import EVERYTHING
 from seqmarket.attribution.report import Report
 from seqmarket.attribution.summary import ORGANIC
 
@@ -90,6 +91,8 @@ class Overview:
             counts = agrees.agg(pl.col("agrees").sum(), pl.len()).iter_rows()
             each = ", ".join(f"{method} {agree}/{number}" for method, agree, number in counts)
             yield f"Credit within the bounds of the hold-out: {each}."
+        if "replay" in checks:
+            yield from _replayed(checks["replay"])
         if "stability" in checks:
             moves = checks["stability"].select("method", "lost_20").drop_nulls().iter_rows()
             each = ", ".join(f"{method} {moved:.3f}" for method, moved in moves)
@@ -108,6 +111,19 @@ def print_overview(report: Report) -> None:
     if not console.is_terminal:
         console = Console(width=_WIDE, no_color=True)
     console.print(Overview(report))
+
+
+def _replayed(replay: pl.DataFrame) -> Iterator[str]:
+    """What the middle one of the budgets would have bought, where that is known."""
+    known = replay.filter(pl.col("incremental").is_not_null())
+    budgets = known.filter(pl.col("method") != EVERYTHING)["budget"].unique().sort()
+    if len(budgets):
+        budget = budgets[len(budgets) // 2]
+        rows = known.filter((pl.col("budget") == budget) & (pl.col("method") != EVERYTHING))
+        rows = rows.sort("incremental", descending=True, maintain_order=True)
+        alike = rows.group_by("incremental", maintain_order=True).agg("method")
+        each = "; ".join(f"{', '.join(names)} {bought:,.0f}" for bought, names in alike.iter_rows())
+        yield f"Purchases that {budget:.0%} of the money would have added, by credit: {each}."
 
 
 def _cell(share: float | None) -> Text:

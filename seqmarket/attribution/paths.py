@@ -51,12 +51,25 @@ class Paths(NamedTuple):
         return Paths(*(column[which] for column in self))
 
 
+class Reach(NamedTuple):
+    """Which touches count for a conversion.
+
+    Attributes:
+        lookback: Microseconds; those of longer ago do not.
+        margin: Microseconds; later ones do not. With 0, the order of the log decides.
+        restart: Whether those before another purchase do not.
+    """
+
+    lookback: int
+    margin: int
+    restart: bool
+
+
 def lay_paths(
     events: EventArrays,
     spec: SequenceSpec,
     period: Period,
-    lookback: int,
-    restart: bool,
+    reach: Reach,
     touch: Ints,
     conversion: Ints,
 ) -> tuple[Paths, int]:
@@ -66,8 +79,7 @@ def lay_paths(
         events: The log.
         spec: How it was encoded.
         period: Start and end (exclusive), microseconds.
-        lookback: Microseconds.
-        restart: Whether a purchase ends a path.
+        reach: Which touches count for a conversion.
         touch: (M,) index of the events that are touches.
         conversion: (V,) of those that are conversions.
 
@@ -88,7 +100,7 @@ def lay_paths(
     ):
         near = Neighbours(_customers(events, *some), spec)
         own = touch[slice(*touches)] - rows[0], conversion[slice(*conversions)] - rows[0]
-        paths, left_out = _paths(near, period, lookback, restart, *own)
+        paths, left_out = _paths(near, period, reach, *own)
         ends = paths.conversion >= 0
         moved = Paths(
             paths.first + touches[0],
@@ -117,22 +129,20 @@ def _customers(events: EventArrays, first: int, stop: int) -> EventArrays:
 
 
 def _paths(
-    near: Neighbours,
-    period: Period,
-    lookback: int,
-    restart: bool,
-    touch: Ints,
-    conversion: Ints,
+    near: Neighbours, period: Period, reach: Reach, touch: Ints, conversion: Ints
 ) -> tuple[Paths, int]:
-    events = near.events
+    events, lookback = near.events, reach.lookback
     time, customer = np.asarray(events.time[touch]), near.customer[touch]
+    buyer, ends = near.customer[conversion], events.time[conversion]
     # Of each conversion: its customer's touches before it in the order of the log ...
     stop = np.searchsorted(touch, conversion)
+    if reach.margin:
+        stop = np.minimum(stop, first_since(time, customer, buyer, ends - reach.margin))
     earliest = np.maximum(
-        np.searchsorted(touch, events.offsets[near.customer[conversion]]),
-        first_since(time, customer, near.customer[conversion], events.time[conversion] - lookback),
+        np.searchsorted(touch, events.offsets[buyer]),
+        first_since(time, customer, buyer, ends - lookback),
     )
-    if restart:
+    if reach.restart:
         # ... and after the purchase before it, one that is not attributed too.
         bought = np.flatnonzero(events.purchase)
         before = np.searchsorted(bought, conversion) - 1

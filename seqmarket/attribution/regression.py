@@ -153,9 +153,10 @@ class _Fit:
     def __call__(self, weight: Floats) -> Floats:
         """(X,) what each column adds to the logarithm of the rate, of weighted moments."""
         known = self._days * weight > 0
-        self._model.fit(
-            self._columns[known], self._rate[known], sample_weight=(self._days * weight)[known]
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far, which it takes back
+            self._model.fit(
+                self._columns[known], self._rate[known], sample_weight=(self._days * weight)[known]
+            )
         effect = np.zeros(len(self._changes))
         effect[self._changes] = self._model.coef_ / self._spread
         return effect

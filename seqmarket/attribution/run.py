@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import polars as pl
 
@@ -13,6 +14,7 @@ from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.checks import checks_of
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.journeys import Journeys, make_journeys
+from seqmarket.attribution.replay import Known
 from seqmarket.data.simulation.truth import Truth
 from seqmarket.data.sources.simulator import JourneySimulator
 from seqmarket.data.splits import Fold, Period, to_microseconds
@@ -40,7 +42,7 @@ class Attributed:
         seconds: That each method took.
         left_out: Methods that cannot be used here -> why.
         truth: Of the same period; None: the log is not simulated, or not all of it is there.
-        checks: What can be said without a truth: name of a table -> the table.
+        checks: What else can be said of the methods: name of a table -> the table.
     """
 
     settings: AttributionSettings
@@ -94,6 +96,12 @@ def attribute_run(
         tell(f"{name} {seconds[name]:.1f} s")
     if not found:
         raise next(iter(refused.values()))
+    world = _world(trained, evidence.journeys, tell)
+    truth = None
+    if world is not None:
+        began = time.perf_counter()
+        truth = world.source.truth(*world.days)
+        tell(f"truth {time.perf_counter() - began:.1f} s")
     return Attributed(
         settings=settings,
         trained=trained,
@@ -102,8 +110,8 @@ def attribute_run(
         attributions=found,
         seconds=seconds,
         left_out={name: error.what for name, error in refused.items()},
-        truth=_truth(trained, evidence.journeys, tell),
-        checks=checks_of(evidence, found, methods, settings, tell),
+        truth=truth,
+        checks=checks_of(evidence, found, methods, settings, tell, _known(world, truth)),
     )
 
 
@@ -146,7 +154,21 @@ def _journeys(store: SequenceStore, fold: Fold, settings: AttributionSettings) -
     return make_journeys(store.events, store.spec, period, settings.journeys, members)
 
 
-def _truth(trained: TrainedModel, journeys: Journeys, tell: Callable[[str], None]) -> Truth | None:
+class _World(NamedTuple):
+    """A simulated world, and the days of it that are attributed."""
+
+    source: JourneySimulator
+    days: tuple[int, int]
+
+
+def _known(world: _World | None, truth: Truth | None) -> Known | None:
+    if world is None or truth is None:
+        return None
+    worth = dict(truth.channels.select("channel", "shapley").iter_rows())
+    return Known(worth, lambda plans: world.source.replay(plans, *world.days))
+
+
+def _world(trained: TrainedModel, journeys: Journeys, tell: Callable[[str], None]) -> _World | None:
     source = build(trained.config.data.source, prefix="data.")
     if not isinstance(source, JourneySimulator):
         return None
@@ -156,10 +178,7 @@ def _truth(trained: TrainedModel, journeys: Journeys, tell: Callable[[str], None
     if days is None or not everybody:
         tell("the truth is not compared: it is known for whole days and all customers")
         return None
-    began = time.perf_counter()
-    truth = source.truth(*days)
-    tell(f"truth {time.perf_counter() - began:.1f} s")
-    return truth
+    return _World(source, days)
 
 
 def _days(period: Period, start: int) -> tuple[int, int] | None:

@@ -12,6 +12,9 @@ from seqmarket.errors import SeqmarketError
 ROUNDING = 1e-5
 """Share of what a float32 model expects below which a difference says nothing."""
 
+_MOST_ERROR = 0.5
+"""Standard error of what is organic, in all conversions, above which nothing is said."""
+
 
 def shared_by_channel(method: str, journeys: Journeys, worth: Floats) -> Attribution:
     """Divides the conversions that have touches by the worth of the channels.
@@ -63,9 +66,15 @@ def divided(method: str, organic_is: Organic, journeys: Journeys, part: Floats) 
         journeys: The journeys.
         part: Of each conversion for each touch of its path, signed, in the order of
             `journeys.converting.rows()`.
+
+    Raises:
+        SeqmarketError: Conversions that would have come anyway are meant, and there is no telling
+            how many.
     """
     path, touch = journeys.converting.rows()
     left = 1.0 - np.bincount(path, part, minlength=len(journeys.conversion))
+    if organic_is == "anyway":
+        check_telling(method, left.astype(np.float64))
     credit, value = np.zeros((2, len(journeys.touch)))
     np.add.at(credit, touch, part)
     np.add.at(value, touch, part * journeys.value[path])
@@ -73,6 +82,29 @@ def divided(method: str, organic_is: Organic, journeys: Journeys, part: Floats) 
     np.add.at(organic, journeys.converts, left)
     np.add.at(organic_value, journeys.converts, left * journeys.value)
     return Attribution(method, organic_is, credit, organic, value, organic_value)
+
+
+def check_telling(method: str, left: Floats) -> None:
+    """Refuses what would have come anyway, where there is no telling how much that is.
+
+    Where a model expected next to nothing of purchases that came, everything is many times that.
+
+    Args:
+        method: Name of the method.
+        left: (V,) part of each conversion that would have come anyway.
+
+    Raises:
+        SeqmarketError: The standard error of their sum is large beside their number.
+    """
+    error = left.std() / np.sqrt(max(len(left), 1))
+    if error > _MOST_ERROR:
+        raise SeqmarketError(
+            "just before many of the purchases next to none was expected, so that what is expected "
+            f"without touches tells nothing: organic would be {left.mean():.0%} of them, with a "
+            f"standard error of {error:.0%}",
+            where=f"attribution={method}",
+            fix="if other events go with a purchase, keep them out: journeys.margin=1h, or longer",
+        )
 
 
 def scaled_to(total: Floats, effect: Floats, group: Ints) -> Floats:

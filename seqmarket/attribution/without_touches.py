@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqmarket.attribution.asking import PurchaseModel, touched
+from seqmarket.attribution.asking import PurchaseModel, just_before, touched
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.paths import Ints
 from seqmarket.data.engine.progress import lines
@@ -57,12 +57,13 @@ def expected_without(
     Args:
         model: What is asked.
         journeys: The journeys.
-        conversion: (Q,) index of the conversion, which has an event before it.
+        conversion: (Q,) index of the conversion, whose path has touches.
         question: (R,) the question that a touch is taken out for, rising.
         touch: (R,) index of the touch in `journeys`.
     """
     found = np.zeros(len(conversion))
-    customer, stop = journeys.converts[conversion], journeys.conversion[conversion]
+    customer, newest, time = just_before(journeys, conversion)
+    stop = newest + 1
     size = stop - journeys.events.offsets[customer]
     part = np.cumsum(size) // _AT_ONCE
     bounds = [0, *(np.flatnonzero(np.diff(part)) + 1), len(conversion)]
@@ -79,8 +80,7 @@ def expected_without(
                 journeys.touch[touch[out]],
             )
             each = np.arange(events.n_customers)
-            time = np.asarray(journeys.events.time[stop[some]])
-            found[some] = model.ask(events, each, events.offsets[1:] - 1, time)
+            found[some] = model.ask(events, each, events.offsets[1:] - 1, time[some])
             advance(int(size[some].sum()))
     return found
 

@@ -14,6 +14,7 @@ from seqmarket.attribution.attributor import Attribution
 from seqmarket.attribution.coalitions import shapley_values
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import earlier_touches
+from seqmarket.errors import SeqmarketError
 
 Make = Callable[..., Journeys]
 RandomLog = Callable[[int], list[list[tuple[Any, ...]]]]
@@ -227,6 +228,31 @@ def test_wrong_credit_is_noticed(
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
         credit_holds(journeys)
+
+
+def test_touches_of_which_nothing_is_felt_share_alike(make: Make) -> None:
+    journeys = make([[(14.0, "mail"), (17.0, "mail"), (20.0, "buy", 30.0)]])
+    pairs = earlier_touches(journeys, journeys.converts, journeys.events.time[journeys.conversion])
+    values = np.array([[0.0, 0.6, 0.0, 0.0, 0.0]])
+    found = module.credit_touches("mine", journeys, pairs, values, np.array([0.4]), np.zeros(2))
+    assert found.credit == pytest.approx([0.3, 0.3])
+
+
+def test_what_is_organic_of_conversions_that_were_not_expected_is_refused(make: Make) -> None:
+    log = [[(1.0, "mail"), (2.0, "buy")]] * 10
+    journeys = make(log)
+    pairs = earlier_touches(journeys, journeys.converts, journeys.events.time[journeys.conversion])
+
+    def found(organic: Floats) -> Attribution:
+        values = (1 - organic)[:, None] * np.eye(5)[1]
+        return module.credit_touches("mine", journeys, pairs, values, organic, np.ones(10))
+
+    assert found(np.linspace(0.5, 1.5, 10)).organic.sum() == pytest.approx(10)
+    with pytest.raises(
+        SeqmarketError, match=r"organic would be 104\d% .* error of 94\d%"
+    ) as refused:
+        found(np.append(np.full(9, 0.5), 100.0))
+    assert "journeys.margin" in str(refused.value)
 
 
 def test_one_channel_shares_by_what_is_felt(make: Make) -> None:

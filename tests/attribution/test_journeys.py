@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from seqmarket.attribution import journeys as module
 from seqmarket.attribution import paths
-from seqmarket.attribution.journeys import OTHER, Journeys
+from seqmarket.attribution.journeys import OTHER, Journeys, JourneySettings
 from seqmarket.data.labels import Neighbours
 from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
@@ -41,6 +42,7 @@ def by_hand(
     restart: bool,
     conversions: str,
     touches: Touches,
+    margin: float,
 ) -> tuple[dict[int, list[int]], list[list[int]], int]:
     """Per conversion its touches, the paths without one, and the censored touches; as events."""
     paths: dict[int, list[int]] = {}
@@ -63,6 +65,7 @@ def by_hand(
                     for k in range(since + 1, i)
                     if is_touch(journey[k], touches)
                     and journey[k][0] >= day - lookback
+                    and (not margin or journey[k][0] < day - margin)
                     and journey[k][0] >= first - lookback
                 ]
                 paths[offset + i] = [offset + k for k in own]
@@ -101,6 +104,7 @@ DEFAULT: dict[str, Any] = {
     "restart": True,
     "conversions": "every",
     "touches": {},
+    "margin": 0.0,
 }
 
 
@@ -114,7 +118,7 @@ def are_as_by_hand(make: Make, log: Log, **changes: Any) -> None:
         if first - lookback <= event[0] < until and is_touch(event, wanted["touches"])
     ]
     paths, nothing, censored = by_hand(log, **wanted)
-    wanted["lookback"] = f"{lookback}d"
+    wanted["lookback"], wanted["margin"] = f"{lookback}d", f"{wanted['margin']}d"
     if not touches and not paths:
         with pytest.raises(SeqmarketError, match="no touch and no purchase"):
             make(log, **wanted)
@@ -145,7 +149,13 @@ def are_as_by_hand(make: Make, log: Log, **changes: Any) -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"restart": False}, {"conversions": "first"}, {"first": 0.0, "until": 60.0}],
+    [
+        {},
+        {"restart": False},
+        {"conversions": "first"},
+        {"first": 0.0, "until": 60.0},
+        {"margin": 2.0},
+    ],
 )
 def test_journeys_are_as_by_hand(
     make: Make, random_log: Callable[[int], Log], seed: int, changes: dict[str, Any]
@@ -166,6 +176,7 @@ journey_strategy = st.lists(
     first=st.integers(0, 5),
     length=st.integers(1, 12),
     lookback=st.sampled_from([0.5, 1, 3, 20]),
+    margin=st.sampled_from([0.0, 0.25]),
     restart=st.booleans(),
     conversions=st.sampled_from(["every", "first"]),
     touches=st.sampled_from(
@@ -195,12 +206,28 @@ def test_journeys_do_not_depend_on_how_many_are_in_hand(
         are_as_by_hand(make, random_log(seed))
 
 
+def test_touches_of_the_margin_that_count_are_noticed(
+    make: Make, random_log: Callable[[int], Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        module, "Reach", lambda lookback, _, restart: paths.Reach(lookback, 0, restart)
+    )
+    with pytest.raises(AssertionError):
+        are_as_by_hand(make, random_log(0), margin=2.0)
+
+
+@pytest.mark.parametrize("margin", ["-1h", "30d", "31d"])
+def test_a_margin_leaves_something_of_the_lookback(margin: str) -> None:
+    with pytest.raises(ValidationError, match=r"margin|duration"):
+        JourneySettings.model_validate({"margin": margin})
+
+
 def forgets_purchases(patch: pytest.MonkeyPatch) -> None:
     honest = paths._paths
     patch.setattr(
         paths,
         "_paths",
-        lambda near, p, lookback, restart, *args: honest(near, p, lookback, False, *args),
+        lambda near, p, reach, *args: honest(near, p, reach._replace(restart=False), *args),
     )
 
 

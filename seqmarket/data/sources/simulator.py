@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,6 +28,7 @@ from seqmarket.data.raw_log import RawLog
 from seqmarket.data.reading import RawPart
 from seqmarket.data.settings import Moment, Settings
 from seqmarket.data.simulation.cohort import SIZE, Cohort, simulate
+from seqmarket.data.simulation.replay import replayed
 from seqmarket.data.simulation.truth import Truth, truth_of
 from seqmarket.data.simulation.world import PRESETS, STEPS, World
 from seqmarket.data.sources.protocol import fingerprint_of
@@ -37,6 +38,9 @@ from seqmarket.schema import MICROSECONDS_PER_DAY
 _REVISION = 1
 
 _COHORTS_PER_PART = 40
+
+_LOT = 1
+"""Sets the numbers that decide which touches a replay keeps apart from those of the world."""
 
 _COLUMNS: dict[str, pl.DataType] = {
     "customer_id": pl.String(),
@@ -159,6 +163,28 @@ class JourneySimulator(Settings):
         until = self.days if until_day is None else until_day
         steps = slice(first_day * STEPS, until * STEPS)
         return truth_of(self.world, cohorts(), steps, touches=touches)
+
+    def replay(
+        self, plans: Sequence[Mapping[str, float]], first_day: int, until_day: int
+    ) -> list[float]:
+        """Expected purchases of a period if only parts of its touches had been there.
+
+        Touches before the period stay, and so does everybody's luck: plans that keep the same of a
+        channel keep the same touches.
+
+        Args:
+            plans: By channel, the part of its touches that is kept, by lot; unnamed channels: none.
+            first_day: The first day of the period, from 0.
+            until_day: The day after its last.
+        """
+        world = self.world
+        kept = np.array([[plan.get(name, 0.0) for name in world.names] for plan in plans])
+        steps = slice(first_day * STEPS, until_day * STEPS)
+        found = np.zeros(len(plans))
+        for number in range(-(-self.n_customers // SIZE)):
+            random = np.random.default_rng((self.seed, number, _LOT))
+            found += replayed(world, self._cohort(number), kept, steps, random)
+        return [float(expected) for expected in found]
 
     def write(self, folder: Path, *, touches: bool = False, progress: Progress = lines) -> Truth:
         """Writes the log and the truth about it, whole or not at all.

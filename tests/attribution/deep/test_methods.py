@@ -17,7 +17,7 @@ from seqmarket.attribution.asking import PurchaseModel
 from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.journeys import Journeys, make_journeys
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import EventArrays
+from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
 from seqmarket.training.config import ComponentConfig
 from seqmarket.training.instantiate import build, resolve_target
 
@@ -180,15 +180,51 @@ def test_a_conversion_is_not_told_of_itself(journeys: Journeys, network: Ask, na
 def test_a_model_that_is_told_is_noticed(
     journeys: Journeys, network: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = asking._just_before
+    honest = asking.just_before
 
     def told(journeys: Journeys, asked: Any) -> Any:
         customer, newest, time = honest(journeys, asked)
         return customer, newest + 1, time
 
-    monkeypatch.setattr(asking, "_just_before", told)
+    monkeypatch.setattr(asking, "just_before", told)
     with pytest.raises(AssertionError):
         sees_nothing_of_the_conversion(journeys, network, "integrated_gradients")
+
+
+def sees_nothing_of_the_margin(touching: Make, network: Ask, name: str) -> None:
+    """The same journeys end in what they end in, whatever belongs to the conversion."""
+
+    def credited(*last: tuple[Any, ...]) -> Any:
+        log = [[(0, "app"), (1, "mail"), (2.5, "search"), *last, (6, "buy")]] * 2
+        journeys = touching(log, margin="1d", lookback="10d")
+        return journeys, method(name).attribute(asked(name, network, journeys))
+
+    journeys, found = credited()
+    with_more, other = credited((5.25, "mail"), (5.5, "app"))
+    kept = with_more.time < 5 * MICROSECONDS_PER_DAY
+    assert kept.sum() == len(journeys.touch)
+    assert other.credit[kept] == pytest.approx(found.credit, abs=1e-6)
+    assert other.credit[~kept] == pytest.approx(np.zeros((~kept).sum()))
+    assert other.organic == pytest.approx(found.organic, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_belongs_to_the_conversion_is_not_seen(
+    touching: Make, network: Ask, name: str
+) -> None:
+    sees_nothing_of_the_margin(touching, network, name)
+
+
+def test_a_model_that_is_shown_the_margin_is_noticed(
+    touching: Make, network: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(journeys: Journeys, asked: Any) -> Any:
+        event = journeys.conversion[asked]
+        return journeys.converts[asked], event - 1, journeys.events.time[event]
+
+    monkeypatch.setattr(asking, "just_before", shown)
+    with pytest.raises(AssertionError):
+        sees_nothing_of_the_margin(touching, network, "integrated_gradients")
 
 
 @pytest.mark.parametrize("name", METHODS)
