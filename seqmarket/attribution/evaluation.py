@@ -19,7 +19,8 @@ class TruthScores:
     """One method beside the truth; shares are of the credit of all touches together.
 
     Attributes:
-        share_error: Mean absolute error of the channels' shares.
+        share_error: Mean absolute error of the channels' shares; NaN where the credit of all
+            touches is not above 0.
         rank_correlation: Spearman's, of the channels' credit.
         organic_error: Organic conversions over the true ones, less 1.
         total_error: All conversions over the expected ones, less 1.
@@ -90,4 +91,4 @@ def truth_table(
 
 def _share(credit: Floats) -> Floats:
     total = credit.sum()
-    return np.asarray(credit / total if total else np.full(len(credit), np.nan))
+    return np.asarray(credit / total if total > 0 else np.full(len(credit), np.nan))

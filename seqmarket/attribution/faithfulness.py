@@ -99,7 +99,7 @@ def faithfulness_table(
                 "gain": float((lost - drawn).mean()),
                 "gain_low": low,
                 "gain_high": high,
-                "drawn_weights": _with_drawn_weights(methods[name], asked, untrained),
+                "drawn_weights": _with_drawn_weights(methods[name], found, asked, untrained),
                 "unaccounted": abs(len(evidence.journeys.conversion) - found.total),
             }
         )
@@ -187,16 +187,16 @@ def _without(model: PurchaseModel, journeys: Journeys, path: Ints, touch: Ints) 
 
 
 def _with_drawn_weights(
-    method: Attributor, asked: Evidence, untrained: TrainedModel
+    method: Attributor, found: Attribution, asked: Evidence, untrained: TrainedModel
 ) -> float | None:
     if not getattr(method, "asks_model", False):
         return None
     try:
-        of_weights = (
-            method.attribute(asked._replace(trained=trained)).credit
-            for trained in (asked.trained, untrained)
-        )
-        return agreement_within_paths(asked.journeys, *of_weights)
+        drawn = method.attribute(asked._replace(trained=untrained)).credit
+        # A touch on one path alone has the same credit, whichever others are asked about.
+        alone = asked.journeys.settings.restart
+        own = found.credit if alone else method.attribute(asked).credit
+        return agreement_within_paths(asked.journeys, own, drawn)
     except SeqmarketError:  # of a model that knows nothing, there may be nothing to say
         return None
 

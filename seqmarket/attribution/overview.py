@@ -102,7 +102,7 @@ class Overview:
         if self.report.truth is None:
             return {}
         scores = self.report.truth.select("method", "share_error").iter_rows()
-        return {method: f"{error:.3f}" for method, error in scores}
+        return {method: f"{error:.3f}" if math.isfinite(error) else "-" for method, error in scores}
 
 
 def print_overview(report: Report) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,7 +78,8 @@ class Report:
         }
         if self.truth is not None:
             for method, error in self.truth.select("method", "share_error").iter_rows():
-                found[f"{prefix}/{method}/share_error"] = error
+                if math.isfinite(error):  # there are no shares of nothing, or of harm
+                    found[f"{prefix}/{method}/share_error"] = error
         return found
 
     def about(self) -> dict[str, Any]:

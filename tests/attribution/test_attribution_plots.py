@@ -16,9 +16,11 @@ from seqmarket.attribution.journeys import Journeys
 from seqmarket.attribution.linear import Linear
 from seqmarket.attribution.plots.interaction import channel_interaction, interaction
 from seqmarket.attribution.plots.organic import organic_by_method
+from seqmarket.attribution.plots.replay import budgets_replayed
 from seqmarket.attribution.plots.samples import sample_journeys
 from seqmarket.attribution.plots.shares import MOST_CHANNELS, shares_by_channel
 from seqmarket.attribution.plots.timing import credit_over_time
+from seqmarket.attribution.replay import Known, replay_table
 from seqmarket.attribution.summary import channel_summary
 from seqmarket.data.simulation.truth import Truth
 
@@ -84,6 +86,19 @@ def test_every_figure_is_drawn(make: Make, random_log, truth, restart: bool) -> 
 def test_little_is_no_defect(make: Make, log) -> None:
     journeys = make(log)
     figures(journeys, rules(journeys))
+
+
+def test_replays_are_drawn_with_what_is_known(make: Make, random_log) -> None:
+    journeys = make(random_log(1))
+    found = rules(journeys)
+    world = Known({"mail": 3.0}, lambda plans: [sum(plan.values()) for plan in plans])
+    for known, label in ((None, "no measure of effects"), (world, "expected purchases")):
+        figure = drawn(budgets_replayed(replay_table(journeys, found, [0.3, 0.6], known=known)))
+        axes = figure.axes[0]
+        assert label in axes.get_xlabel()
+        methods = [text.get_text() for text in axes.get_yticklabels()]
+        assert methods[-1] == ("truth" if known else "proportional")
+        assert methods[:2] == ["first", "linear"]
 
 
 def test_no_resamples_draw_no_intervals(make: Make, random_log) -> None:

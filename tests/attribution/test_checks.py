@@ -22,7 +22,7 @@ from seqmarket.training.checkpoint import TrainedModel, load_trained, untrained
 from seqmarket.training.config import ComponentConfig
 
 METHODS = {"last": LastTouch()}
-SETTINGS = AttributionSettings(resamples=20, faithfulness=30, sample_journeys=0)
+SETTINGS = AttributionSettings(resamples=20, faithfulness=30, sample_journeys=0, replay=())
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,13 @@ def test_the_terminal_says_it_in_a_line(model: TrainedModel) -> None:
     checks = {
         "faithfulness": pl.DataFrame({"method": ["last", "linear"], "gain": [-0.01, 0.25]}),
         "holdout": pl.DataFrame({"method": ["last"] * 3, "agrees": [True, False, True]}),
+        "replay": pl.DataFrame(
+            {
+                "method": ["everything", "last", "linear", "uniform", "last"],
+                "budget": [1.0, 0.5, 0.5, 0.5, 0.25],
+                "incremental": [99.0, 1234.4, 1234.4, 1500.0, 3.0],
+            }
+        ),
         "stability": pl.DataFrame({"method": ["last", "linear"], "lost_20": [0.0126, None]}),
     }
     component = {"last": ComponentConfig(target="seqmarket.x")}
@@ -43,6 +50,9 @@ def test_the_terminal_says_it_in_a_line(model: TrainedModel) -> None:
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "over chance: linear +25.0%, last -1.0%." in said
     assert "hold-out: last 2/3." in said
+    assert (
+        "50% of the money would have added, by credit: uniform 1,500; last, linear 1,234." in said
+    )
     assert "a fifth of the touches: last 0.013." in said
     console.print(Overview(Report(replace(found, checks={}), component)))
     assert console.file.getvalue().count("hold-out") == 1  # type: ignore[attr-defined]
@@ -95,6 +105,13 @@ def test_a_hold_out_that_is_not_there_is_said(model: TrainedModel) -> None:
     told: list[str] = []
     assert not attribute_run(model, wrong, METHODS, told.append).checks
     assert "holdout is left out: the customers have no categorical" in told[-1]
+
+
+def test_budgets_are_replayed_only_if_wanted(model: TrainedModel) -> None:
+    asked = SETTINGS.model_copy(update={"faithfulness": 0, "replay": (0.5,)})
+    found = attribute_run(model, asked, METHODS).checks
+    assert list(found) == ["replay"]
+    assert found["replay"]["budget"].to_list() == [1.0, 0.5, 0.5, 0.5]
 
 
 def test_methods_are_run_again_only_if_wanted(model: TrainedModel) -> None:

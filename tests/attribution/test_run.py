@@ -62,7 +62,7 @@ def test_each_method_is_told_and_timed(model: TrainedModel) -> None:
     told: list[str] = []
     found = attribute_run(model, SETTINGS, METHODS, told.append)
     assert "conversions" in told[0]
-    assert [line.split()[0] for line in told[1:]] == list(METHODS)
+    assert [line.split()[0] for line in told[1:]] == [*METHODS, "replay"]
     assert set(found.seconds) == set(METHODS)
 
 
@@ -113,8 +113,11 @@ def test_what_is_left_behind(attributed: Attributed, tmp_path: Path) -> None:
         "plots/channel_interaction.png",
         "plots/credit_over_time.png",
         "plots/organic.png",
+        "plots/replay.png",
         "plots/sample_journeys.png",
         "plots/shares.png",
+        "replay.csv",
+        "replay.parquet",
         "touches.parquet",
     ]
     about = json.loads((folder / "about.json").read_text())

@@ -74,6 +74,9 @@ def test_a_simulated_log_shows_its_truth(seqmarket, simulated) -> None:
     assert "truth" in out
     truth = pl.read_csv("found/truth.csv")
     assert sorted(truth["method"]) == ["last", "linear"]
+    replay = pl.read_csv("found/replay.csv").filter(budget=0.5)
+    assert replay["incremental"].null_count() == 0
+    assert set(replay["method"]) == {"last", "linear", "truth", "uniform", "proportional"}
     # The journeys that suit the log: visits and registrations are no touches.
     about = json.loads(Path("found/about.json").read_text())
     assert about["settings"]["journeys"]["touches"]["event_type"] == ["touch"]
