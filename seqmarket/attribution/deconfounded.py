@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 _AT_FIRST, _IN_A_ROUND = 40, 12
 """Iterations for the response, before the intent is asked and then in every round."""
 
+_WITHOUT_SOME = 60
+"""Iterations where it goes on without some customers: in one go, for they forget less than rounds.
+
+With a quarter of the rounds instead, intervals were a fifth too narrow."""
+
 _TURNS = 2
 """Of the intent, in every round."""
 
@@ -80,7 +85,7 @@ class Deconfounded(Settings):
             if not weight.all():
                 # Without some customers little changes: it goes on from what all have shown.
                 model = copy.copy(everybody)
-                model.learn(weight * members, _IN_A_ROUND, max(self.rounds // 4, 1))
+                model.learn(weight * members, _WITHOUT_SOME, 1)
             return self._credit(journeys, pairs, model.rate.response)
 
         return with_replicates(journeys, credit_with, groups=self.groups, seed=self.seed)
