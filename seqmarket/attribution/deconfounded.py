@@ -28,9 +28,8 @@ _AT_FIRST, _IN_A_ROUND = 40, 12
 """Iterations for the response, before the intent is asked and then in every round."""
 
 _WITHOUT_SOME = 60
-"""Iterations where it goes on without some customers: in one go, for they forget less than rounds.
-
-With a quarter of the rounds instead, intervals were a fifth too narrow."""
+"""Iterations where it goes on without some customers, in one go: L-BFGS begins anew in every round.
+After three rounds of twelve, intervals were a fifth too narrow."""
 
 _TURNS = 2
 """Of the intent, in every round."""
