@@ -10,7 +10,8 @@ from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.prepare import Workshop, prepare_log
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
-from seqmarket.data.store import SequenceStore, open_store, write_store
+from seqmarket.data.store import SequenceStore, open_store
+from seqmarket.data.store_writing import write_store
 
 torch.set_num_threads(1)
 

@@ -15,12 +15,12 @@ from typing import Any
 import polars as pl
 
 from seqmarket.attribution import plots
-from seqmarket.attribution.attributor import attribution_table
 from seqmarket.attribution.comparison import comparison_table
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.evaluation import truth_table
 from seqmarket.attribution.run import Attributed, counts
 from seqmarket.attribution.summary import channel_summary
+from seqmarket.attribution.touch_table import attribution_table
 from seqmarket.data.splits import to_datetime
 from seqmarket.data.spreadsheet import write_csv
 from seqmarket.errors import SeqmarketError

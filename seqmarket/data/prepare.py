@@ -28,14 +28,8 @@ from seqmarket.data.log_settings import LogSettings
 from seqmarket.data.quality.gate_report import GateReport
 from seqmarket.data.settings import EncodingSettings, ResourceSettings, SplitSettings
 from seqmarket.data.sources.protocol import EventSource
-from seqmarket.data.store import (
-    FORMAT,
-    ORIGIN,
-    Growth,
-    SequenceStore,
-    open_store,
-    write_store,
-)
+from seqmarket.data.store import FORMAT, ORIGIN, SequenceStore, open_store
+from seqmarket.data.store_writing import Growth, write_store
 from seqmarket.errors import SeqmarketError
 
 LOG_FORMAT = 2

@@ -15,7 +15,8 @@ from seqmarket.data.event_log import EventLog
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.simulator import JourneySimulator
 from seqmarket.data.splits import Period
-from seqmarket.data.store import open_store, write_store
+from seqmarket.data.store import open_store
+from seqmarket.data.store_writing import write_store
 from seqmarket.schema import (
     MICROSECONDS_PER_DAY,
     SPECIAL_TOKENS,

@@ -13,12 +13,13 @@ import polars as pl
 import pytest
 
 from seqmarket.attribution import report as module
-from seqmarket.attribution.attributor import Attribution, Evidence, attribution_table
+from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.last import LastTouch
 from seqmarket.attribution.linear import Linear
 from seqmarket.attribution.report import Report
 from seqmarket.attribution.run import Attributed, _days, attribute_run
+from seqmarket.attribution.touch_table import attribution_table
 from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import MICROSECONDS_PER_DAY

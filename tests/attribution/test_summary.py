@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from seqmarket.attribution import summary
-from seqmarket.attribution.attributor import Attribution, Evidence, attribution_table, by_customer
+from seqmarket.attribution.attributor import Attribution, Evidence, by_customer
 from seqmarket.attribution.journeys import Journeys, make_journeys
 from seqmarket.attribution.linear import Linear
 from seqmarket.attribution.summary import ORGANIC, channel_summary, resample
+from seqmarket.attribution.touch_table import attribution_table
 from seqmarket.schema import NumericFeature
 
 Make = Callable[..., Journeys]

@@ -19,7 +19,8 @@ from seqmarket.data.labels import Neighbours, label_table
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.files import FileSource
 from seqmarket.data.splits import FOLDS, Fold, Split
-from seqmarket.data.store import SequenceStore, open_store, write_store
+from seqmarket.data.store import SequenceStore, open_store
+from seqmarket.data.store_writing import write_store
 from seqmarket.models.majority import Majority
 from seqmarket.models.markov import Markov
 from seqmarket.models.repeat_last import RepeatLast

@@ -19,7 +19,8 @@ from seqmarket.data.quality import QualityReport
 from seqmarket.data.raw_log import RawLog
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
-from seqmarket.data.store import SequenceStore, open_store, write_store
+from seqmarket.data.store import SequenceStore, open_store
+from seqmarket.data.store_writing import write_store
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import UNK, EventArrays, SequenceSpec
 

@@ -22,7 +22,8 @@ from seqmarket.data.labels import Neighbours
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
 from seqmarket.data.splits import to_datetime
-from seqmarket.data.store import SequenceStore, open_store, write_store
+from seqmarket.data.store import SequenceStore, open_store
+from seqmarket.data.store_writing import write_store
 from seqmarket.metrics.amounts import AmountScores
 from seqmarket.metrics.classification import BinaryScores, binary_metrics
 from seqmarket.models.gru import GRUEncoder

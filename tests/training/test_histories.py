@@ -14,7 +14,8 @@ from seqmarket.data.datamodule import JourneyDataModule
 from seqmarket.data.event_log import EventLog
 from seqmarket.data.settings import EncodingSettings, SplitSettings
 from seqmarket.data.sources.synthetic import SyntheticJourneys
-from seqmarket.data.store import SequenceStore, open_store, write_store
+from seqmarket.data.store import SequenceStore, open_store
+from seqmarket.data.store_writing import write_store
 from seqmarket.training.config import ComponentConfig
 from seqmarket.training.models import closing_tables, fit_baseline, needs_labels
 from seqmarket.training.task_settings import TasksConfig

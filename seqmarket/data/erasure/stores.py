@@ -22,7 +22,8 @@ from seqmarket.data.event_log import open_log
 from seqmarket.data.files import MANIFEST, building, write_json
 from seqmarket.data.prepare import cache_name, store_key
 from seqmarket.data.settings import EncodingSettings, SplitSettings
-from seqmarket.data.store import ORIGIN, SequenceStore, open_store, write_store
+from seqmarket.data.store import ORIGIN, SequenceStore, open_store
+from seqmarket.data.store_writing import write_store
 from seqmarket.errors import SeqmarketError
 from seqmarket.schema import SPECIAL_TOKENS
 

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from seqmarket.data import store as store_module
+from seqmarket.data import store_writing as store_module
 from seqmarket.data.encoding import encode_shard
 from seqmarket.data.engine import build
 from seqmarket.data.engine.read import PartTask, read_part

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from seqmarket.data import store as store_module
+from seqmarket.data import store_writing as store_module
 from seqmarket.data.engine import shard_stage
 from seqmarket.data.engine.fitting import fit_spec
 from seqmarket.data.engine.splice import as_piece
