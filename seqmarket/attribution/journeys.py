@@ -15,18 +15,13 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from seqmarket.attribution.costs import cost_of
-from seqmarket.attribution.paths import Ints, Paths, Reach, lay_paths
+from seqmarket.attribution.finding import are_touches, channels_of, find
+from seqmarket.attribution.paths import Ints, Kept, Paths, Reach, lay_paths
+from seqmarket.data.files import let_go
 from seqmarket.data.settings import Duration, PositiveDuration, Settings
 from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
-from seqmarket.schema import (
-    MICROSECONDS_PER_DAY,
-    SPECIAL_TOKENS,
-    UNK,
-    EventArrays,
-    EventFilter,
-    SequenceSpec,
-)
+from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays, EventFilter, SequenceSpec
 
 OTHER = "<other>"
 """The channel of touches whose own channel the training period did not show."""
@@ -44,6 +39,11 @@ class TouchFilter(Settings):
 
     channel: tuple[str, ...] = ()
     event_type: tuple[str, ...] = ()
+
+    @property
+    def condition(self) -> EventFilter:
+        """Both."""
+        return EventFilter(channel=self.channel, event_type=self.event_type)
 
 
 class JourneySettings(Settings):
@@ -105,7 +105,7 @@ class Journeys:
     settings: JourneySettings
     members: NDArray[np.bool_]
     channels: tuple[str, ...]
-    touch: Ints
+    touch: Kept
     channel: NDArray[np.int32]
     conversion: Ints
     converts: Ints
@@ -149,7 +149,7 @@ class Journeys:
     @cached_property
     def is_touch(self) -> NDArray[np.bool_]:
         """(E,) whether an event is a touch, whenever it was."""
-        return _is_touch(self.events, self.spec, self.settings)
+        return are_touches(self.events, self.spec, self.settings.touches.condition)
 
     @cached_property
     def every_touch(self) -> Ints:
@@ -158,7 +158,7 @@ class Journeys:
 
     def channel_of(self, event: Ints) -> Ints:
         """(N,) index into `channels` of the channels of some events."""
-        return _channel(self.events, self.spec, event).astype(np.int64)
+        return channels_of(self.events, self.spec, event).astype(np.int64)
 
     @property
     def value(self) -> Floats:
@@ -168,21 +168,22 @@ class Journeys:
     @property
     def converting(self) -> Paths:
         """The V paths that end with a conversion."""
-        return self.paths.take(np.arange(len(self.conversion)))
+        return self.paths.take(slice(len(self.conversion)))
 
-    @cached_property
+    @property
     def settled(self) -> Paths:
         """Paths with touches that began a lookback before the period ends, whatever came of them.
 
         Of those that began later, the ones without a conversion are censored; what rates are
         estimated from may not keep the others.
         """
-        began = self.paths.first < self.paths.stop
-        if began.any():
-            first = self.touch[np.minimum(self.paths.first, len(self.touch) - 1)]
-            lookback = self.settings.lookback // timedelta(microseconds=1)
-            began &= self.events.time[first] + lookback < self.period.end
-        return self.paths.take(began)
+        lookback = self.settings.lookback // timedelta(microseconds=1)
+        known = [np.zeros(0, dtype=np.bool_)]
+        for some in self.paths.parts():
+            known.append(some.first < some.stop)
+            began = self.events.time[self.touch[some.first[known[-1]]]]
+            known[-1][known[-1]] = began + lookback < self.period.end
+        return self.paths.take(np.concatenate(known))
 
     def days_before(self, paths: Paths, path: Ints, touch: Ints) -> Floats:
         """(N,) days from touches to the conversions that end their paths."""
@@ -214,16 +215,11 @@ def make_journeys(
     lookback, margin = (
         length // timedelta(microseconds=1) for length in (settings.lookback, settings.margin)
     )
-    touches = _is_touch(events, spec, settings)
-    touches &= (events.time >= period.start - lookback) & (events.time < period.end)
-    bought = events.purchase & (events.time >= period.start) & (events.time < period.end)
     if members is None:
         members = np.ones(events.n_customers, dtype=np.bool_)
-    if not members.all():
-        theirs = np.repeat(members, np.diff(events.offsets))
-        touches &= theirs
-        bought &= theirs
-    touch, conversion = np.flatnonzero(touches), np.flatnonzero(bought)
+    touch, channel, conversion = find(
+        events, spec, period, lookback, settings.touches.condition, members
+    )
     converts = np.searchsorted(events.offsets, conversion, side="right") - 1
     if settings.conversions == "first":
         converts, first = np.unique(converts, return_index=True)
@@ -237,6 +233,8 @@ def make_journeys(
     paths, censored = lay_paths(
         events, spec, period, Reach(lookback, margin, settings.restart), touch, conversion
     )
+    for column in vars(events).values():
+        let_go(column)  # most of it is not read again
     return Journeys(
         events=events,
         spec=spec,
@@ -245,24 +243,12 @@ def make_journeys(
         members=members,
         channels=(*spec.channel.categories, OTHER),
         touch=touch,
-        channel=_channel(events, spec, touch),
+        channel=channel,
         conversion=conversion,
         converts=converts,
         paths=paths,
         censored=censored,
     )
-
-
-def _is_touch(
-    events: EventArrays, spec: SequenceSpec, settings: JourneySettings
-) -> NDArray[np.bool_]:
-    wanted = EventFilter(False, settings.touches.channel, settings.touches.event_type)
-    return wanted.mask(events, spec) & ~events.purchase
-
-
-def _channel(events: EventArrays, spec: SequenceSpec, touch: Ints) -> NDArray[np.int32]:
-    ids = events.channel[touch]
-    return np.where(ids <= UNK, np.int32(spec.n_channels), ids - np.int32(SPECIAL_TOKENS))
 
 
 def _check_names(spec: SequenceSpec, settings: JourneySettings) -> None:

@@ -5,9 +5,10 @@ M  touches     V  conversions     P  paths
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from seqmarket.data.labels import Neighbours
 from seqmarket.data.splits import Period
 from seqmarket.schema import PURCHASES, EventArrays, SequenceSpec
 
-_EVENTS_AT_A_TIME = 2**18
-"""Customers with some that many events are gone through at a time, which bounds the memory."""
+_EVENTS_AT_A_TIME, _PATHS_AT_A_TIME = 2**16, 2**14
+"""Some that many are gone through at a time, which bounds the memory."""
 
 Ints = NDArray[np.int64]
+Kept = NDArray[np.signedinteger[Any]]
+"""Indices of events or touches, kept for long: see `kept_type`."""
 
 
 class Paths(NamedTuple):
@@ -31,9 +34,9 @@ class Paths(NamedTuple):
         conversion: (P,) index of the conversion that ends it, -1 for none.
     """
 
-    first: Ints
-    stop: Ints
-    conversion: Ints
+    first: Kept
+    stop: Kept
+    conversion: Kept
 
     def touches(self) -> Ints:
         """The touches of path after path."""
@@ -46,9 +49,13 @@ class Paths(NamedTuple):
         """For each touch of each path: the path, and the touch."""
         return np.repeat(np.arange(len(self.first)), self.stop - self.first), self.touches()
 
-    def take(self, which: NDArray[np.bool_] | Ints) -> Paths:
+    def take(self, which: NDArray[np.bool_] | Ints | slice) -> Paths:
         """Some of them."""
         return Paths(*(column[which] for column in self))
+
+    def parts(self) -> Iterator[Paths]:
+        """All of them, some at a time."""
+        return map(self.take, slices(len(self.first), _PATHS_AT_A_TIME))
 
 
 class Reach(NamedTuple):
@@ -70,7 +77,7 @@ def lay_paths(
     spec: SequenceSpec,
     period: Period,
     reach: Reach,
-    touch: Ints,
+    touch: Kept,
     conversion: Ints,
 ) -> tuple[Paths, int]:
     """The paths of a period: those that convert, then those that lead nowhere.
@@ -86,51 +93,74 @@ def lay_paths(
     Returns:
         The paths, and the number of censored touches, which are in none.
     """
-    cuts = np.searchsorted(events.offsets, np.arange(0, events.n_events, _EVENTS_AT_A_TIME))
-    bounds = np.unique([*cuts, events.n_customers])
-    begins = events.offsets[bounds]
-    converting, nothing = [Paths(*np.zeros((3, 0), dtype=np.int64))], []
-    censored = 0
-    for some, rows, touches, conversions in zip(
-        pairwise(bounds),
-        pairwise(begins),
-        pairwise(np.searchsorted(touch, begins)),
-        pairwise(np.searchsorted(conversion, begins)),
-        strict=True,
-    ):
-        near = Neighbours(_customers(events, *some), spec)
-        own = touch[slice(*touches)] - rows[0], conversion[slice(*conversions)] - rows[0]
-        paths, left_out = _paths(near, period, reach, *own)
-        ends = paths.conversion >= 0
-        moved = Paths(
-            paths.first + touches[0],
-            paths.stop + touches[0],
-            np.where(ends, paths.conversion + conversions[0], -1),
+    kept = kept_type(events.n_events)
+    # As many as there can be: what stays empty takes no memory.
+    paths = Paths(*np.empty((3, len(conversion) + len(touch)), dtype=kept))
+    touches = conversions = censored = 0
+    n = len(conversion)
+    for some in stretches(events):
+        # Searched for as what it is kept as: NumPy would convert all touches.
+        own = touch[slice(*np.searchsorted(touch, np.array(some.rows, dtype=kept)))]
+        bought = conversion[slice(*np.searchsorted(conversion, some.rows))]
+        near = Neighbours(some.events, spec)
+        converting, nothing, left_out = _paths(
+            near, period, reach, own - some.rows[0], bought - some.rows[0]
         )
-        converting.append(moved.take(ends))
-        nothing.append(moved.take(~ends))
-        censored += left_out
-    both = zip(*converting, *nothing, strict=True)
-    return Paths(*(np.concatenate(columns) for columns in both)), censored
+        for at, new in (conversions, converting), (n, nothing):
+            to = slice(at, at + len(new.first))
+            paths.first[to], paths.stop[to] = new.first + touches, new.stop + touches
+            paths.conversion[to] = new.conversion
+        paths.conversion[conversions : conversions + len(bought)] += conversions
+        touches, conversions = touches + len(own), conversions + len(bought)
+        n, censored = n + len(nothing.first), censored + left_out
+    return paths.take(slice(n)), censored
 
 
-def _customers(events: EventArrays, first: int, stop: int) -> EventArrays:
-    """Views of the events of some customers, one after the other."""
-    begins = events.offsets[first : stop + 1]
-    rows = slice(begins[0], begins[-1])
+class Stretch(NamedTuple):
+    """Customers that follow each other in the log.
+
+    Attributes:
+        customers: The first, and the one after the last.
+        rows: Their first event, and the one after their last.
+        events: Theirs alone, as views.
+    """
+
+    customers: tuple[int, int]
+    rows: tuple[int, int]
+    events: EventArrays
+
+
+def stretches(events: EventArrays) -> Iterator[Stretch]:
+    """All customers of a log, those of some quarter of a million events at a time."""
+    cuts = np.searchsorted(events.offsets, np.arange(0, events.n_events, _EVENTS_AT_A_TIME))
     flat = ("time", "channel", "event_type", "purchase", "value", "categorical", "features")
-    return replace(
-        events,
-        offsets=begins - begins[0],
-        static_categorical=events.static_categorical[first:stop],
-        static_features=events.static_features[first:stop],
-        **{name: getattr(events, name)[rows] for name in flat},
-    )
+    for first, stop in pairwise(np.unique([*cuts, events.n_customers]).tolist()):
+        begins = np.asarray(events.offsets[first : stop + 1])
+        rows = int(begins[0]), int(begins[-1])
+        own = replace(
+            events,
+            offsets=begins - rows[0],
+            static_categorical=events.static_categorical[first:stop],
+            static_features=events.static_features[first:stop],
+            **{name: getattr(events, name)[slice(*rows)] for name in flat},
+        )
+        yield Stretch((first, stop), rows, own)
+
+
+def slices(n: int, at_a_time: int = _EVENTS_AT_A_TIME) -> Iterator[slice]:
+    """A long column, some of it at a time."""
+    return (slice(at, at + at_a_time) for at in range(0, n, at_a_time))
+
+
+def kept_type(n_events: int) -> type[np.signedinteger[Any]]:
+    """Indices of events take four bytes each, or eight where the log has 2³¹ events and more."""
+    return np.int32 if n_events <= np.iinfo(np.int32).max else np.int64
 
 
 def _paths(
-    near: Neighbours, period: Period, reach: Reach, touch: Ints, conversion: Ints
-) -> tuple[Paths, int]:
+    near: Neighbours, period: Period, reach: Reach, touch: Kept, conversion: Ints
+) -> tuple[Paths, Paths, int]:
+    """The paths of some customers that convert, those that lead nowhere, and touches left out."""
     events, lookback = near.events, reach.lookback
     time, customer = np.asarray(events.time[touch]), near.customer[touch]
     buyer, ends = near.customer[conversion], events.time[conversion]
@@ -167,9 +197,7 @@ def _paths(
     starts = np.flatnonzero(gap | new | apart)
     first = free[starts]
     last = free[np.append(starts[1:], len(free)) - 1] if len(free) else free
-    nothing = Paths(first, last + 1, np.full(len(first), -1))
-    both = (np.concatenate(columns) for columns in zip(converting, nothing, strict=True))
-    return Paths(*both), censored
+    return converting, Paths(first, last + 1, np.full(len(first), -1)), censored
 
 
 def first_since(time: Ints, customer: Ints, who: Ints, since: Ints) -> Ints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import mmap
 import os
 import re
 import shutil
@@ -171,6 +172,12 @@ def map_array(path: Path) -> NDArray[Any]:
     with _PARSING:
         mapped: NDArray[Any] = np.load(path, mmap_mode="r")
     return mapped
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Gives the memory of a mapped array back to the system, until it is read again."""
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def read_raw(file: BinaryIO, dtype: DTypeLike, shape: int | tuple[int, ...]) -> NDArray[Any]:

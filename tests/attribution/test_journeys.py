@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from seqmarket.attribution import finding, paths
 from seqmarket.attribution import journeys as module
-from seqmarket.attribution import paths
 from seqmarket.attribution.journeys import OTHER, Journeys, JourneySettings
 from seqmarket.data.labels import Neighbours
 from seqmarket.data.splits import Period
@@ -206,6 +206,20 @@ def test_journeys_do_not_depend_on_how_many_are_in_hand(
         are_as_by_hand(make, random_log(seed))
 
 
+def test_indices_are_as_wide_as_the_log_is_long(
+    make: Make, random_log: Callable[[int], Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert paths.kept_type(2**31 - 1) is np.int32
+    assert paths.kept_type(2**31) is np.int64
+    narrow = make(random_log(0))
+    for room in (finding, paths):
+        monkeypatch.setattr(room, "kept_type", lambda _: np.int64)
+    are_as_by_hand(make, random_log(0))
+    wide = make(random_log(0))
+    assert {narrow.touch.dtype, *(column.dtype for column in narrow.paths)} == {np.dtype("int32")}
+    assert {wide.touch.dtype, *(column.dtype for column in wide.paths)} == {np.dtype("int64")}
+
+
 def test_touches_of_the_margin_that_count_are_noticed(
     make: Make, random_log: Callable[[int], Log], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +282,7 @@ def looks_at_the_customer_before(patch: pytest.MonkeyPatch) -> None:
 
 
 def numbers_unknown_channels_like_known_ones(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module, "UNK", 0)
+    patch.setattr(finding, "UNK", 0)
 
 
 @pytest.mark.parametrize(

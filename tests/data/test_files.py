@@ -12,7 +12,9 @@ import pytest
 from seqmarket.data.files import (
     building,
     digest_of,
+    let_go,
     locked,
+    map_array,
     read_manifest,
     verify,
     write_array,
@@ -160,3 +162,12 @@ def test_files_are_flushed_before_the_folder_is_renamed(
     made = tmp_path / "made"
     assert {path.stat().st_ino for path in (made, *made.rglob("*"))} <= set(calls[:at])
     assert calls[at + 1 :] == [tmp_path.stat().st_ino]
+
+
+def test_what_is_let_go_of_is_read_again(tmp_path: Path) -> None:
+    array = np.arange(100_000)
+    np.save(tmp_path / "a.npy", array)
+    mapped = map_array(tmp_path / "a.npy")
+    for given in (mapped, mapped[5:], array):
+        let_go(given)
+    assert mapped.tolist() == array.tolist() == list(range(100_000))
