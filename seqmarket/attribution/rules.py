@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.journeys import Floats, Journeys
-from seqmarket.attribution.paths import Ints
-from seqmarket.attribution.sharing import observed
+from seqmarket.attribution.paths import Ints, Paths
+from seqmarket.attribution.sharing import shared_within
 from seqmarket.data.settings import Settings
 
 
 class PathTouches(NamedTuple):
-    """The touches of all converting paths, N of them, path after path.
+    """The touches of some converting paths, N of them, path after path.
 
     Attributes:
-        path: (N,) the path.
+        path: (N,) the path, from 0.
         channel: (N,) the channel.
         place: (N,) from 0.
         left: (N,) how many follow in the path.
@@ -50,20 +50,17 @@ class Rule(Settings, ABC):
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`."""
         journeys = evidence.journeys
-        paths = journeys.converting
-        path, touch = paths.rows()
-        size = (paths.stop - paths.first)[path]
-        place = touch - paths.first[path]
-        touches = PathTouches(
-            path,
-            journeys.channel[touch],
-            place,
-            size - 1 - place,
-            journeys.days_before(paths, path, touch),
-        )
-        weight = self.weights(touches, journeys)
-        part = weight / np.bincount(path, weight, minlength=len(paths.first))[path]
-        credit, value = np.zeros((2, len(journeys.touch)))
-        np.add.at(credit, touch, part)
-        np.add.at(value, touch, part * journeys.value[path])
-        return observed(self.name, journeys, credit, value)
+
+        def parts(paths: Paths, path: Ints, touch: Ints) -> Floats:
+            place = touch - paths.first[path]
+            touches = PathTouches(
+                path,
+                journeys.channel[touch],
+                place,
+                paths.stop[path] - 1 - touch,
+                journeys.days_before(paths, path, touch),
+            )
+            weight = self.weights(touches, journeys)
+            return np.asarray(weight / np.bincount(path, weight)[path])
+
+        return shared_within(self.name, journeys, parts)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.paths import Ints, Paths
-from seqmarket.attribution.sharing import observed, shared_by_channel
+from seqmarket.attribution.sharing import shared_by_channel, shared_within
 from seqmarket.data.settings import Settings
 from seqmarket.data.simulation.response import shapley_weights
 from seqmarket.errors import SeqmarketError
@@ -55,7 +54,10 @@ class ShapleySets(Settings):
             return self._shared_alike(journeys)
         worth = np.zeros(len(journeys.channels))
         paths = journeys.settled
-        used = np.unique(journeys.channel[paths.rows()[1]])
+        times = np.zeros(len(journeys.channels), dtype=np.int64)
+        for some in paths.parts():
+            times += np.bincount(journeys.channel[some.touches()], minlength=len(times))
+        used = np.flatnonzero(times)
         n = len(used)
         if n > _MOST:
             raise SeqmarketError(
@@ -73,18 +75,16 @@ class ShapleySets(Settings):
 
     @staticmethod
     def _shared_alike(journeys: Journeys) -> Attribution:
-        paths = journeys.converting
-        path, touch = paths.rows()
         n = len(journeys.channels)
-        both, place, times = np.unique(
-            path * n + journeys.channel[touch], return_inverse=True, return_counts=True
-        )
-        distinct = np.bincount(both // n, minlength=len(paths.first))
-        part = 1.0 / (distinct[path] * times[place])
-        credit, value = np.zeros((2, len(journeys.touch)))
-        np.add.at(credit, touch, part)
-        np.add.at(value, touch, part * journeys.value[path])
-        return observed("shapley", journeys, credit, value)
+
+        def parts(_: Paths, path: Ints, touch: Ints) -> Floats:
+            both, place, times = np.unique(
+                path * n + journeys.channel[touch], return_inverse=True, return_counts=True
+            )
+            distinct = np.bincount(both // n)
+            return np.asarray(1.0 / (distinct[path] * times[place]))
+
+        return shared_within("shapley", journeys, parts)
 
     def _sampled(self, n: int, masks: Ints, total: Floats, converted: Floats) -> Floats:
         """Mean gain of each channel over drawn orders of joining."""
@@ -104,16 +104,23 @@ class ShapleySets(Settings):
         return gains / self.samples
 
 
-def _sets(journeys: Journeys, paths: Paths, used: NDArray[np.int32]) -> tuple[Ints, Floats, Floats]:
+def _sets(journeys: Journeys, paths: Paths, used: Ints) -> tuple[Ints, Floats, Floats]:
     """The sets of channels that paths touch, as bits; of each, all paths and those that convert."""
-    path, touch = paths.rows()
-    bits = np.int64(1) << np.searchsorted(used, journeys.channel[touch])
-    mask = np.zeros(len(paths.first), dtype=np.int64)
-    np.bitwise_or.at(mask, path, bits)
-    masks, which = np.unique(mask, return_inverse=True)
+    masks, which = np.unique(
+        np.concatenate([_mask(journeys, some, used) for some in paths.parts()]),
+        return_inverse=True,
+    )
     total = np.bincount(which, minlength=len(masks)).astype(np.float64)
     converted = np.bincount(which, paths.conversion >= 0, minlength=len(masks))
     return masks, total, np.asarray(converted, dtype=np.float64)
+
+
+def _mask(journeys: Journeys, paths: Paths, used: Ints) -> Ints:
+    """(P,) the channels that each path touches, as bits."""
+    path, touch = paths.rows()
+    mask = np.zeros(len(paths.first), dtype=np.int64)
+    np.bitwise_or.at(mask, path, np.int64(1) << np.searchsorted(used, journeys.channel[touch]))
+    return mask
 
 
 def _rates(n: int, masks: Ints, total: Floats, converted: Floats) -> Floats:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from seqmarket.attribution.attributor import Attribution, Organic
 from seqmarket.attribution.journeys import Floats, Journeys
-from seqmarket.attribution.paths import Ints
+from seqmarket.attribution.paths import Ints, Paths, slices
 from seqmarket.errors import SeqmarketError
 
 ROUNDING = 1e-5
@@ -32,8 +34,12 @@ def shared_by_channel(method: str, journeys: Journeys, worth: Floats) -> Attribu
     """
     paths = journeys.converting
     touched = paths.stop > paths.first
-    times = np.bincount(paths.touches(), minlength=len(journeys.touch))
-    on_paths = np.bincount(journeys.channel, times, minlength=len(worth))
+    credit, value = np.zeros((2, len(journeys.touch)))
+    on_paths = np.zeros(len(worth), dtype=np.int64)
+    for some in paths.parts():
+        touch = some.touches()
+        np.add.at(credit, touch, 1.0)  # how often it counts
+        on_paths += np.bincount(journeys.channel[touch], minlength=len(worth))
     worth = np.where(on_paths > 0, worth, 0.0)
     if touched.any() and worth.sum() <= 0:
         raise SeqmarketError(
@@ -42,8 +48,32 @@ def shared_by_channel(method: str, journeys: Journeys, worth: Floats) -> Attribu
             fix="take a method that leaves conversions organic, such as regression",
         )
     share = worth / (worth.sum() * np.maximum(on_paths, 1)) if touched.any() else worth
-    credit = (touched.sum() * share)[journeys.channel] * times
-    value = (journeys.value[touched].sum() * share)[journeys.channel] * times
+    conversions, values = touched.sum() * share, journeys.value[touched].sum() * share
+    for touches in slices(len(credit)):
+        channel = journeys.channel[touches]
+        value[touches] = values[channel] * credit[touches]
+        credit[touches] *= conversions[channel]
+    return observed(method, journeys, credit, value)
+
+
+def shared_within(
+    method: str, journeys: Journeys, parts: Callable[[Paths, Ints, Ints], Floats]
+) -> Attribution:
+    """Divides each conversion that has touches among those of its path.
+
+    Args:
+        method: Name of the method.
+        journeys: The journeys.
+        parts: Given some of the paths, and for each of their touches the path (from 0) and the
+            touch, what part of the conversion each of these has.
+    """
+    credit, value = np.zeros((2, len(journeys.touch)))
+    values = journeys.value
+    for some in journeys.converting.parts():
+        path, touch = some.rows()
+        part = parts(some, path, touch)
+        np.add.at(credit, touch, part)
+        np.add.at(value, touch, part * values[some.conversion[path]])
     return observed(method, journeys, credit, value)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from seqmarket.attribution import rules
+from seqmarket.attribution import paths, rules, sharing
 from seqmarket.attribution.attributor import Attributor, Evidence, by_customer
 from seqmarket.attribution.first import FirstTouch
 from seqmarket.attribution.journeys import Journeys, JourneySettings
@@ -162,10 +162,25 @@ def test_credit_that_is_not_shared_is_noticed(
     def doubled(method: str, journeys: Journeys, credit: Any, value: Any) -> Any:
         return honest(method, journeys, 2 * credit, value)
 
-    honest = rules.observed
-    monkeypatch.setattr(rules, "observed", doubled)
+    honest = sharing.observed
+    monkeypatch.setattr(sharing, "observed", doubled)
     with pytest.raises(AssertionError):
         conserves(make, random_log(0), Linear())
+
+
+@BY_METHOD
+def test_credit_does_not_depend_on_how_many_paths_are_in_hand(
+    make: Make,
+    random_log: Callable[[int], Log],
+    method: Attributor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    journeys = make(random_log(3), until=45.0, restart=False)
+    whole = method.attribute(Evidence(journeys, journeys))
+    monkeypatch.setattr(paths, "_PATHS_AT_A_TIME", 3)
+    found = method.attribute(Evidence(journeys, journeys))
+    assert found.credit.tolist() == whole.credit.tolist()
+    assert found.value.tolist() == whole.value.tolist()
 
 
 @BY_METHOD
