@@ -7,7 +7,7 @@ from graph-based online attribution modeling", IJRM 33 (2016).
 from __future__ import annotations
 
 import logging
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,6 @@ from seqmarket.attribution.sharing import shared_by_channel
 from seqmarket.data.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Ranks = NDArray[np.int32]
 
 
 class Chain(NamedTuple):
@@ -66,55 +64,60 @@ class MarkovRemoval(Settings):
 
     def attribute(self, evidence: Evidence) -> Attribution:
         """See `Attributor`."""
-        journeys = evidence.journeys
+        return shared_by_channel("markov", evidence.journeys, self._effects(evidence.journeys))
+
+    def _effects(self, journeys: Journeys) -> Floats:
+        """(K,) of the chain that is best, if there is a choice."""
         paths = journeys.settled
         if not len(paths.first):
-            return shared_by_channel("markov", journeys, np.zeros(len(journeys.channels)))
+            return np.zeros(len(journeys.channels))
         orders = range(1, self.max_order + 1) if self.order == "auto" else (self.order,)
         chains = [fit_chain(journeys, paths, order) for order in orders]
         chain = min(chains, key=bayesian_information)
         log.info("Markov chain of order %d, %d states", chain.order, len(chain.channel))
-        effect = removal_effects(chain, len(journeys.channels))
-        return shared_by_channel("markov", journeys, effect)
+        return removal_effects(chain, len(journeys.channels))
 
 
 def fit_chain(journeys: Journeys, paths: Paths, order: int) -> Chain:
-    """Counts the transitions of some paths."""
-    channel = journeys.channel[paths.touches()]
-    stops = np.cumsum(paths.stop - paths.first)
-    starts = np.append(0, stops[:-1])
-    base = len(journeys.channels)
-    codes, state = np.zeros(0, dtype=np.int64), np.zeros(len(channel), dtype=np.int32)
-    for _ in range(order):
-        # State 0 is the start; any other is the state of a touch less before it, and its channel.
-        before = _before(state, starts)
-        codes, state = _ranked(before * np.int64(base) + channel)
-        state += 1
-    n = 1 + len(codes)
-    origin = np.concatenate([_before(state, starts), state[stops - 1]])
-    ends = np.where(paths.conversion >= 0, n, n + 1).astype(np.int32)
-    target = np.concatenate([state, ends])
-    seen, which = _ranked(origin * np.int64(n + 2) + target)
-    count = np.bincount(which)
-    return Chain(order, np.append(-1, codes % base), seen // (n + 2), seen % (n + 2), count)
+    """Counts the transitions of some paths that have touches."""
+    n, base = len(journeys.channels), len(journeys.channels) + 1
+    found = [_transitions(journeys, part, order) for part in paths.parts()]
+    codes, times = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    seen, which = np.unique(codes, return_inverse=True)
+    count = np.zeros(len(seen), dtype=np.int64)
+    np.add.at(count, which, times)
+    before, following = seen // (n + 2), (seen % (n + 2)).astype(np.int64)
+    states = np.unique(before)  # all of them: every path goes on or ends
+    after = np.searchsorted(states, before % base ** (order - 1) * base + following + 1)
+    target = np.where(following < n, after, len(states) + following - n)
+    channel = (states % base).astype(np.int64) - 1
+    return Chain(order, channel, np.searchsorted(states, before), target, count)
 
 
-def _before(state: Ranks, starts: Ints) -> Ranks:
-    """(N,) the state before each touch."""
-    before = np.roll(state, 1)
-    before[starts] = 0
-    return before
+def _transitions(journeys: Journeys, paths: Paths, order: int) -> tuple[NDArray[Any], Ints]:
+    """The transitions of some paths as numbers, and how often each is seen.
 
-
-def _ranked(codes: Ints) -> tuple[Ints, Ranks]:
-    """The codes that occur, ascending, and which of them each one is."""
-    highest = codes.max(initial=0)
-    if highest > len(codes):  # too many to have a table of
-        occur, rank = np.unique(codes, return_inverse=True)
-        return occur, rank.astype(np.int32)
-    seen = np.zeros(highest + 1, dtype=np.bool_)
-    seen[codes] = True
-    return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[codes]
+    A state is a number of `order` digits, the channels of the last touches plus 1, the newest one
+    last, and 0 where there was none yet. One more digit is what follows: of n channels one, n for a
+    conversion, or n + 1 for none. Where 64 bits are too few, numbers are Python's.
+    """
+    n, base = len(journeys.channels), len(journeys.channels) + 1
+    number = np.int64 if base**order * (n + 2) <= np.iinfo(np.int64).max else object
+    size = paths.stop - paths.first
+    ends = np.where(paths.conversion >= 0, n, n + 1)
+    channel = journeys.channel[paths.touches()].astype(number)
+    following = np.insert(channel, np.cumsum(size), ends)
+    place = np.arange(len(following)) - np.repeat(np.cumsum(size + 1) - size - 1, size + 1)
+    state = np.zeros(len(following), dtype=number)
+    for back in range(order, 0, -1):
+        state *= base
+        state += np.where(place < back, 0, np.roll(following, back) + 1)
+    codes = state * (n + 2) + following
+    if codes.max() > 4 * len(codes):  # too many to have a table of
+        return np.unique(codes, return_counts=True)
+    count = np.bincount(codes)
+    seen = np.flatnonzero(count)
+    return seen, count[seen]
 
 
 def bayesian_information(chain: Chain) -> float:
