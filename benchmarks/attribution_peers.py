@@ -5,8 +5,8 @@
 
 Ours makes the journeys of a simulated log and writes them down once, as a table with one row per
 journey, converting or not; the peers read that table (`attribution_credit.py`, in an environment of
-their own), ours the store of the log. Each method runs in a process of its own, on one thread; time
-is the processor's, as a machine has neighbours.
+their own), ours the store of the log (`attribution_ours.py`). Each method runs in a process of its
+own, on one thread; time is the processor's, as a machine has neighbours.
 
 Accuracy is measured as `attribution_truth.py` does it. A peer says what each channel has; that is
 scaled to the conversions that have touches, and the others are organic. Costs are medians of
@@ -24,41 +24,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from seqmarket.attribution.journeys import Floats, Journeys, JourneySettings, make_journeys
-from seqmarket.data.splits import Period
-from seqmarket.data.store import SequenceStore, open_store
+from benchmarks.attribution_ours import OURS, method_of, whole
+from seqmarket.attribution.journeys import Floats, Journeys
 
 CREDIT = Path(__file__).with_name("attribution_credit.py")
 ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-OURS: dict[str, tuple[str, dict[str, Any]]] = {
-    "first": ("first.FirstTouch", {}),
-    "last": ("last.LastTouch", {}),
-    "linear": ("linear.Linear", {}),
-    "position_based": ("position_based.PositionBased", {}),
-    "time_decay": ("time_decay.TimeDecay", {}),
-    "markov 1": ("markov.MarkovRemoval", {"order": 1}),
-    "markov 2": ("markov.MarkovRemoval", {"order": 2}),
-    "markov 3": ("markov.MarkovRemoval", {"order": 3}),
-    "markov auto": ("markov.MarkovRemoval", {}),
-    "shapley": ("shapley.ShapleySets", {}),
-    "shapley, rate": ("shapley.ShapleySets", {"game": "rate"}),
-}
 SLOW = 60
-
-
-def method_of(name: str) -> Any:
-    """One of ours; imports no other, so that its memory is its own."""
-    path, options = OURS[name]
-    module, kind = path.split(".")
-    return getattr(import_module(f"seqmarket.attribution.{module}"), kind)(**options)
 
 
 def journeys_table(journeys: Journeys) -> pl.DataFrame:
@@ -85,44 +62,6 @@ def journeys_table(journeys: Journeys) -> pl.DataFrame:
         total_conversions=converted.astype(np.int64),
         total_null=(~converted).astype(np.int64),
     )
-
-
-def peak_memory() -> float:
-    """Peak resident memory in MiB; a child's getrusage would begin with the peak of its parent."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
-def whole(store: SequenceStore, lookback: str) -> Journeys:
-    """The journeys of all of a simulated log."""
-    known = store.spec.channel.categories
-    touches = {"channel": [name for name in known if name not in ("direct", "shop", "site")]}
-    settings = JourneySettings.model_validate({"touches": touches, "lookback": lookback})
-    periods = store.split.periods
-    return make_journeys(
-        store.events, store.spec, Period(periods["train"].start, periods["test"].end), settings
-    )
-
-
-def ours(name: str, path: Path, lookback: str) -> None:
-    """One measurement of ours, from the store to credit."""
-    from seqmarket.attribution.attributor import Evidence
-
-    method = method_of(name)
-    imports, began = peak_memory(), time.process_time()
-    journeys = whole(open_store(path), lookback)
-    read = time.process_time()
-    found = method.attribute(Evidence(journeys, journeys))
-    done = time.process_time()
-    credit = np.bincount(journeys.channel, found.credit, minlength=len(journeys.channels))
-    answer = {
-        "credit": dict(zip(journeys.channels, credit.tolist(), strict=True)),
-        "read": read - began,
-        "seconds": done - read,
-        "MiB": peak_memory(),
-        "imports": imports,
-    }
-    print(json.dumps(answer))
 
 
 def answer(command: list[str], limit: int) -> dict[str, Any] | str:
@@ -198,9 +137,9 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
     touches = len(journeys.paths.touches())
     print(f"{len(table):,} journeys with {touches:,} touches, {store.events.n_events:,} events")
     del journeys, table
-    itself = [sys.executable, "-m", "benchmarks.attribution_peers"]
+    itself = [sys.executable, "-m", "benchmarks.attribution_ours", str(store.path)]
     commands = {
-        f"seqmarket {name}": [*itself, "ours", name, str(store.path), options.lookback]
+        f"seqmarket {name}": [*itself, name, options.lookback]
         for name in OURS
         if re.search(options.only, f"seqmarket {name}")
     } | {
@@ -241,14 +180,7 @@ def main() -> None:
     part.add_argument("--customers", type=int, default=74_000)
     part.add_argument("--lookback", default="5d")
     part.add_argument("--rounds", type=int, default=3)
-    part = parts.add_parser("ours")
-    part.add_argument("method", choices=OURS)
-    part.add_argument("store", type=Path)
-    part.add_argument("lookback")
     options = parser.parse_args()
-    if options.part == "ours":
-        ours(options.method, options.store, options.lookback)
-        return
     with (
         tempfile.TemporaryDirectory() as folder,
         pl.Config(tbl_rows=-1, tbl_width_chars=140, float_precision=3, fmt_str_lengths=50),
