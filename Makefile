@@ -55,8 +55,8 @@ bench-train: $(PEERS)/.installed  ## training steps beside the peers', in an env
 bench-attribution: $(STAMP)  ## attribution methods against the truth of simulated worlds
 	$(BIN)/python -m benchmarks.attribution_truth $(ARGS)
 
-bench-attribution-peers: $(STAMP) $(ATTRIBUTION_PEERS)/.installed  ## the same beside other packages; ARGS="accuracy" or "cost"
-	$(BIN)/python -m benchmarks.attribution_peers --peers $(ATTRIBUTION_PEERS)/bin/python $(ARGS)
+bench-attribution-peers: $(STAMP) $(ATTRIBUTION_PEERS)/.installed  ## the same beside other packages; ARGS=cost: what they cost
+	$(BIN)/python -m benchmarks.attribution_peers --peers $(ATTRIBUTION_PEERS)/bin/python $(or $(ARGS),accuracy)
 
 ui: $(STAMP)  ## serve the recorded runs at http://127.0.0.1:5000; ARGS="--port 5001"
 	@echo "MLflow at http://127.0.0.1:5000 unless ARGS names another port; Ctrl-C stops it"
