@@ -131,7 +131,7 @@ class Stretch(NamedTuple):
 
 
 def stretches(events: EventArrays) -> Iterator[Stretch]:
-    """All customers of a log, those of some quarter of a million events at a time."""
+    """All customers of a log, those of some ten thousand events at a time."""
     cuts = np.searchsorted(events.offsets, np.arange(0, events.n_events, _EVENTS_AT_A_TIME))
     flat = ("time", "channel", "event_type", "purchase", "value", "categorical", "features")
     for first, stop in pairwise(np.unique([*cuts, events.n_customers]).tolist()):
