@@ -23,7 +23,12 @@ from seqmarket.data.datasets import MappedColumns
 from seqmarket.data.sampler import Batches, training_batches
 from seqmarket.data.store import SequenceStore
 from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
-from seqmarket.training.config import ChurnTask, NextChannelTask, PurchaseTask, TasksConfig
+from seqmarket.training.task_settings import (
+    ChurnTask,
+    NextChannelTask,
+    PurchaseTask,
+    TasksConfig,
+)
 from seqmarket.training.tasks import make_tasks
 
 BATCH, MAX_LENGTH = 128, 128

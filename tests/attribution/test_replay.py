@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -62,6 +62,7 @@ def test_other_orders_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         funds_the_best_first()
 
 
+@settings(deadline=None)
 @given(
     cost=arrays(np.float64, 5, elements=st.just(0.0) | st.floats(0.01, 100)),
     credit=arrays(np.float64, 5, elements=st.floats(-10, 10)),

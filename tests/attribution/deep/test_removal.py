@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmarket.attribution import without_touches
@@ -180,6 +180,7 @@ def test_the_planted_channel_has_all_credit(
 effects = st.lists(st.floats(-3, 3), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(effects, st.floats(-3, 1))
 def test_scaled_effects_sum_and_keep_their_signs(effect: list[float], total: float) -> None:
     given_ = np.array(effect)
