@@ -23,12 +23,9 @@ from seqmarket.data.datasets import MappedColumns
 from seqmarket.data.sampler import Batches, training_batches
 from seqmarket.data.store import SequenceStore
 from seqmarket.schema import MICROSECONDS_PER_DAY, EventArrays
-from seqmarket.training.task_settings import (
-    ChurnTask,
-    NextChannelTask,
-    PurchaseTask,
-    TasksConfig,
-)
+from seqmarket.training.config import TrainingConfig
+from seqmarket.training.objectives import make_objectives
+from seqmarket.training.task_settings import ChurnTask, NextTask, PurchaseTask, TasksConfig
 from seqmarket.training.tasks import make_tasks
 
 BATCH, MAX_LENGTH = 128, 128
@@ -200,9 +197,12 @@ def test_item_by_item_with_masks(benchmark: BenchmarkFixture, events: EventArray
 
 def test_with_training_targets(benchmark: BenchmarkFixture, store: SequenceStore) -> None:
     """On the smaller log: an epoch's draws for three tasks, and its batches with what is asked."""
-    config = TasksConfig(next_channel=NextChannelTask(), purchase=PurchaseTask(), churn=ChurnTask())
-    rules = {name: task.rule for name, task in make_tasks(config).items()}
-    data = JourneyDataModule(store, rules, batch_size=64, eval_tokens=32_768, seed=1)
+    config = TasksConfig(next_channel=NextTask(), purchase=PurchaseTask(), churn=ChurnTask())
+    tasks = make_tasks(config)
+    rules = {name: task.rule for name, task in tasks.items()}
+    objectives = make_objectives(tasks, TrainingConfig())
+    points = {name: objective.points for name, objective in objectives.items()}
+    data = JourneyDataModule(store, rules, points, batch_size=64, eval_tokens=32_768, seed=1)
     epochs = iter(range(1_000))
 
     def epoch() -> int:
