@@ -1,11 +1,10 @@
 """What the peers of `attribution_peers.py` say of a table of journeys: one method, in their Python.
 
-    PYTHON benchmarks/attribution_credit.py TABLE "ChannelAttribution markov 3"
+    PYTHON -m benchmarks.attribution_credit TABLE "ChannelAttribution markov 3"
 
 Knows nothing of seqmarket. The table has one row per journey: `journey`; `path`, its channels;
 `hours`, from each touch to the end; `converted`, `total_conversions` and `total_null`, 0 or 1. The
-answer is one line of JSON: credit by channel, on the scale that the package documents, the
-processor's seconds that reading the table and the method took, and the peak of the memory in MiB.
+answer is that of `attribution_measure.py`, its credit on the scale that the package documents.
 
 Options stay as each package has them, but where they could only make it slower: messages are
 off, and times are not made up where none are used.
@@ -14,12 +13,12 @@ off, and times are not made up where none are used.
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
+
+from benchmarks.attribution_measure import measure
 
 SEPARATOR = ">"
 
@@ -218,12 +217,6 @@ METHODS = {
 }
 
 
-def peak_memory() -> float:
-    """Peak resident memory in MiB; a child's getrusage would begin with the peak of its parent."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("table", type=Path, nargs="?")
@@ -235,19 +228,7 @@ def main() -> None:
         return
     peer, credit = METHODS[options.method]
     import_module(peer.package)
-    imports, began = peak_memory(), time.process_time()
-    table = peer.read(options.table)
-    read = time.process_time()
-    found = credit(table)
-    done = time.process_time()
-    answer = {
-        "credit": {name: float(value) for name, value in found.items()},
-        "read": read - began,
-        "seconds": done - read,
-        "MiB": peak_memory(),
-        "imports": imports,
-    }
-    print(json.dumps(answer))
+    measure(lambda: peer.read(options.table), credit)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,20 @@
 
     python -m benchmarks.attribution_ours STORE "markov 3" 5d
 
-The answer is one line of JSON, as of `attribution_credit.py`: `read` are the seconds from the store
-to journeys. No method and no library that is not asked for is imported, so that the memory is the
-method's own.
+The answer is that of `attribution_measure.py`; what is read is the store, up to journeys. No method
+and no library that is not asked for is imported, so that the memory is the method's own.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.attribution_measure import measure
 from seqmarket.attribution.attributor import Evidence
 from seqmarket.attribution.journeys import Floats, Journeys, JourneySettings, make_journeys
 from seqmarket.attribution.paths import slices
@@ -46,12 +44,6 @@ def method_of(name: str) -> Any:
     return getattr(import_module(f"seqmarket.attribution.{module}"), kind)(**options)
 
 
-def peak_memory() -> float:
-    """Peak resident memory in MiB; a child's getrusage would begin with the peak of its parent."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 def whole(store: SequenceStore, lookback: str) -> Journeys:
     """The journeys of all of a simulated log."""
     known = store.spec.channel.categories
@@ -77,20 +69,12 @@ def main() -> None:
     parser.add_argument("lookback")
     options = parser.parse_args()
     method = method_of(options.method)
-    imports, began = peak_memory(), time.process_time()
-    journeys = whole(open_store(options.store), options.lookback)
-    read = time.process_time()
-    found = method.attribute(Evidence(journeys, journeys))
-    done = time.process_time()
-    credit = by_channel(journeys, found.credit)
-    answer = {
-        "credit": dict(zip(journeys.channels, credit.tolist(), strict=True)),
-        "read": read - began,
-        "seconds": done - read,
-        "MiB": peak_memory(),
-        "imports": imports,
-    }
-    print(json.dumps(answer))
+
+    def credit(journeys: Journeys) -> dict[str, float]:
+        found = by_channel(journeys, method.attribute(Evidence(journeys, journeys)).credit)
+        return dict(zip(journeys.channels, found.tolist(), strict=True))
+
+    measure(lambda: whole(open_store(options.store), options.lookback), credit)
 
 
 if __name__ == "__main__":

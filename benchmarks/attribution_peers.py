@@ -33,7 +33,7 @@ import polars as pl
 from benchmarks.attribution_ours import OURS, method_of, whole
 from seqmarket.attribution.journeys import Floats, Journeys
 
-CREDIT = Path(__file__).with_name("attribution_credit.py")
+CREDIT = ("-m", "benchmarks.attribution_credit")
 ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 SLOW = 60
 
@@ -84,7 +84,7 @@ def answer(command: list[str], limit: int) -> dict[str, Any] | str:
 
 def peer_methods(python: Path, wanted: str) -> list[str]:
     listed = subprocess.run(
-        [python, CREDIT, "--list"], capture_output=True, text=True, check=True
+        [python, *CREDIT, "--list"], capture_output=True, text=True, check=True
     ).stdout
     return [name for name in listed.splitlines() if re.search(wanted, name)]
 
@@ -117,7 +117,7 @@ def accuracy(options: argparse.Namespace, folder: Path) -> None:
         journeys_table(present).write_parquet(folder / "journeys.parquet")
         silent = []
         for name in peer_methods(options.peers, options.only):
-            command = [str(options.peers), str(CREDIT), str(folder / "journeys.parquet"), name]
+            command = [str(options.peers), *CREDIT, str(folder / "journeys.parquet"), name]
             said = answer(command, options.limit)
             if isinstance(said, str):
                 silent.append(f"{name}: {said}")
@@ -143,7 +143,7 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
         for name in OURS
         if re.search(options.only, f"seqmarket {name}")
     } | {
-        name: [str(options.peers), str(CREDIT), str(folder / "journeys.parquet"), name]
+        name: [str(options.peers), *CREDIT, str(folder / "journeys.parquet"), name]
         for name in peer_methods(options.peers, options.only)
     }
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -199,7 +198,7 @@ def just_before(journeys: Journeys, asked: Ints) -> tuple[Ints, Ints, Ints]:
     """
     event, customer = journeys.conversion[asked], journeys.converts[asked]
     time = np.asarray(journeys.events.time[event])
-    margin = journeys.settings.margin // timedelta(microseconds=1)
+    margin = journeys.settings.reach.margin
     if not margin:
         return customer, event - 1, time
     first = first_since(journeys.events.time, journeys.owner, customer, time - margin)

@@ -75,6 +75,12 @@ class JourneySettings(Settings):
             raise ValueError("margin is at least 0 and shorter than lookback")
         return self
 
+    @property
+    def reach(self) -> Reach:
+        """The same in microseconds."""
+        unit = timedelta(microseconds=1)
+        return Reach(self.lookback // unit, self.margin // unit, self.restart)
+
 
 @dataclass(frozen=True)
 class Journeys:
@@ -177,7 +183,7 @@ class Journeys:
         Of those that began later, the ones without a conversion are censored; what rates are
         estimated from may not keep the others.
         """
-        lookback = self.settings.lookback // timedelta(microseconds=1)
+        lookback = self.settings.reach.lookback
         known = [np.zeros(0, dtype=np.bool_)]
         for some in self.paths.parts():
             known.append(some.first < some.stop)
@@ -212,13 +218,11 @@ def make_journeys(
             neither a touch nor a conversion.
     """
     _check_names(spec, settings)
-    lookback, margin = (
-        length // timedelta(microseconds=1) for length in (settings.lookback, settings.margin)
-    )
+    reach = settings.reach
     if members is None:
         members = np.ones(events.n_customers, dtype=np.bool_)
     touch, channel, conversion = find(
-        events, spec, period, lookback, settings.touches.condition, members
+        events, spec, period, reach.lookback, settings.touches.condition, members
     )
     converts = np.searchsorted(events.offsets, conversion, side="right") - 1
     if settings.conversions == "first":
@@ -230,9 +234,7 @@ def make_journeys(
             where=f"journeys, {period}",
             fix="choose another period, or other touches (journeys.touches)",
         )
-    paths, censored = lay_paths(
-        events, spec, period, Reach(lookback, margin, settings.restart), touch, conversion
-    )
+    paths, censored = lay_paths(events, spec, period, reach, touch, conversion)
     for column in vars(events).values():
         let_go(column)  # most of it is not read again
     return Journeys(

@@ -114,10 +114,9 @@ def earlier_events(journeys: Journeys, among: Ints, customer: Ints, time: Ints) 
         time: (Q,) microseconds.
     """
     owner, at = journeys.owner[among], np.asarray(journeys.events.time[among])
-    lookback = journeys.settings.lookback // timedelta(microseconds=1)
-    first = first_since(at, owner, customer, time - lookback)
-    margin = journeys.settings.margin // timedelta(microseconds=1)
-    upto = first_since(at, owner, customer, time - margin)
+    reach = journeys.settings.reach
+    first = first_since(at, owner, customer, time - reach.lookback)
+    upto = first_since(at, owner, customer, time - reach.margin)
     size = upto - first
     moment = np.repeat(np.arange(len(customer)), size)
     within = np.arange(len(moment)) - np.repeat(np.cumsum(size) - size, size)

@@ -97,11 +97,7 @@ def attribute_run(
     if not found:
         raise next(iter(refused.values()))
     world = _world(trained, evidence.journeys, tell)
-    truth = None
-    if world is not None:
-        began = time.perf_counter()
-        truth = world.source.truth(*world.days)
-        tell(f"truth {time.perf_counter() - began:.1f} s")
+    truth, known = (None, None) if world is None else _truth(world, tell)
     return Attributed(
         settings=settings,
         trained=trained,
@@ -111,7 +107,7 @@ def attribute_run(
         seconds=seconds,
         left_out={name: error.what for name, error in refused.items()},
         truth=truth,
-        checks=checks_of(evidence, found, methods, settings, tell, _known(world, truth)),
+        checks=checks_of(evidence, found, methods, settings, tell, known),
     )
 
 
@@ -161,11 +157,12 @@ class _World(NamedTuple):
     days: tuple[int, int]
 
 
-def _known(world: _World | None, truth: Truth | None) -> Known | None:
-    if world is None or truth is None:
-        return None
+def _truth(world: _World, tell: Callable[[str], None]) -> tuple[Truth, Known]:
+    began = time.perf_counter()
+    truth = world.source.truth(*world.days)
+    tell(f"truth {time.perf_counter() - began:.1f} s")
     worth = dict(truth.channels.select("channel", "shapley").iter_rows())
-    return Known(worth, lambda plans: world.source.replay(plans, *world.days))
+    return truth, Known(worth, lambda plans: world.source.replay(plans, *world.days))
 
 
 def _world(trained: TrainedModel, journeys: Journeys, tell: Callable[[str], None]) -> _World | None:
