@@ -90,6 +90,21 @@ def has_holdout(journeys: Journeys) -> bool:
     return HELD_OUT in _names(journeys)
 
 
+def check_holdout(journeys: Journeys, column: str) -> None:
+    """Makes sure that customers have such a feature.
+
+    Raises:
+        SeqmarketError: They have not.
+    """
+    names = _names(journeys)
+    if column not in names:
+        raise SeqmarketError(
+            f"the customers have no categorical feature '{column}'",
+            where=f"holdout={column}",
+            fix=f"choose of: {', '.join(names)}" if names else "holdout=null",
+        )
+
+
 def _names(journeys: Journeys) -> list[str]:
     return [feature.name for feature in journeys.spec.static_categorical]
 
@@ -100,14 +115,8 @@ def _groups(journeys: Journeys, column: str) -> NDArray[np.str_]:
     Raises:
         SeqmarketError: There is no such feature.
     """
-    names = _names(journeys)
-    if column not in names:
-        raise SeqmarketError(
-            f"the customers have no categorical feature '{column}'",
-            where=f"holdout={column}",
-            fix=f"choose of: {', '.join(names)}" if names else "holdout=null",
-        )
-    place = names.index(column)
+    check_holdout(journeys, column)
+    place = _names(journeys).index(column)
     said = np.array([*[""] * SPECIAL_TOKENS, *journeys.spec.static_categorical[place].categories])
     group = said[journeys.events.static_categorical[:, place]]
     return np.where(journeys.members, group, "")

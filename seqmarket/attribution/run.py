@@ -13,6 +13,7 @@ import polars as pl
 from seqmarket.attribution.attributor import Attribution, Attributor, Evidence
 from seqmarket.attribution.checks import checks_of
 from seqmarket.attribution.config import AttributionSettings
+from seqmarket.attribution.holdout import check_holdout
 from seqmarket.attribution.journeys import Journeys, make_journeys
 from seqmarket.attribution.replay import Known
 from seqmarket.data.simulation.truth import Truth
@@ -75,11 +76,14 @@ def attribute_run(
 
     Raises:
         SeqmarketError: The log has changed since the run was trained, it has neither touches nor
-            conversions then, or no method can be used.
+            conversions then, or not the column that is named for a hold-out, or no method can be
+            used.
     """
     set_threads(trained.config.training.threads)  # results repeat with the same number only
     store = own_store(trained)
     evidence = gather(store, settings, trained)
+    if settings.holdout:
+        check_holdout(evidence.journeys, settings.holdout)
     tell(f"{evidence.journeys.period}: {describe(evidence.journeys)}")
     found: dict[str, Attribution] = {}
     seconds: dict[str, float] = {}

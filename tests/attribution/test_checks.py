@@ -100,11 +100,12 @@ def _weights(model: TrainedModel) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.model.parameters()])
 
 
-def test_a_hold_out_that_is_not_there_is_said(model: TrainedModel) -> None:
-    wrong = SETTINGS.model_copy(update={"faithfulness": 0, "holdout": "kept_from"})
+def test_a_hold_out_that_is_not_there_is_a_mistake_before_any_work(model: TrainedModel) -> None:
+    wrong = SETTINGS.model_copy(update={"holdout": "kept_from"})
     told: list[str] = []
-    assert not attribute_run(model, wrong, METHODS, told.append).checks
-    assert "holdout is left out: the customers have no categorical" in told[-1]
+    with pytest.raises(SeqmarketError, match="no categorical feature 'kept_from'"):
+        attribute_run(model, wrong, METHODS, told.append)
+    assert not told
 
 
 def test_budgets_are_replayed_only_if_wanted(model: TrainedModel) -> None:
