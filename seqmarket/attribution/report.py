@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +21,13 @@ from seqmarket.attribution.summary import channel_summary
 from seqmarket.attribution.touch_table import attribution_table
 from seqmarket.data.splits import to_datetime
 from seqmarket.data.spreadsheet import write_csv
-from seqmarket.errors import SeqmarketError
+from seqmarket.data.whole_folder import replacing
 from seqmarket.training.config import ComponentConfig
 from seqmarket.training.tracking.environment import environment_tags
 
 ABOUT = "about.json"
+MARKS = (ABOUT, "channels.parquet")
+"""Files by which the folder of an attribution is known."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Report:
             SeqmarketError: The folder holds something else.
             OSError: The system does not let us.
         """
-        with _replacing(folder) as beside:
+        with replacing(folder, MARKS) as beside:
             found = self.attributed
             touches = attribution_table(found.journeys, found.attributions)
             touches.write_parquet(beside / "touches.parquet")
@@ -132,36 +132,3 @@ class Report:
                 figure.savefig(beside / "plots" / f"{name}.png", bbox_inches="tight")
             text = json.dumps(self.about(), indent=1, ensure_ascii=False)
             (beside / ABOUT).write_text(text, encoding="utf-8")
-
-
-def refuse_other_folder(folder: Path) -> None:
-    """Refuses a place that holds something else than an earlier attribution.
-
-    Raises:
-        SeqmarketError: It does.
-    """
-    ours = (folder / ABOUT).is_file() and (folder / "channels.parquet").is_file()
-    if folder.exists() and not ours and not (folder.is_dir() and not any(folder.iterdir())):
-        raise SeqmarketError(
-            "there is something else already",
-            where=f"output={folder}",
-            fix="name another folder, or remove it",
-        )
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A folder beside, which gets its name when it is complete."""
-    refuse_other_folder(folder)
-    beside, before = (folder.with_name(f".{folder.name}.{mark}") for mark in ("partial", "before"))
-    for leftover in (beside, before):
-        shutil.rmtree(leftover, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        yield beside
-        if folder.exists():
-            folder.rename(before)
-        beside.rename(folder)
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -48,15 +48,16 @@ def main(arguments: Sequence[str]) -> None:
     from rich.console import Console
 
     from seqmarket.attribution.config import build_methods
-    from seqmarket.attribution.report import Report, refuse_other_folder
+    from seqmarket.attribution.report import MARKS, Report
     from seqmarket.attribution.run import attribute_run
+    from seqmarket.data.whole_folder import refuse_other_folder
 
     own = _own_journeys(trained)
     if own is not None and not any(item.startswith("journeys=") for item in overrides):
         config = _parse(options.run, [own, *overrides])
     methods = build_methods(config.attribution)
     output = config.output or _own_folder(run, config)
-    refuse_other_folder(output)
+    refuse_other_folder(output, MARKS)
     check_folder(output)
     console = Console(highlight=False, soft_wrap=True)
 

@@ -29,6 +29,7 @@ VERBS = {
     "predict": Verb("seqmarket.cli.predict:main", "score every customer of a log"),
     "embed": Verb("seqmarket.cli.embed:main", "export the state of every customer of a log"),
     "attribute": Verb("seqmarket.cli.attribute:main", "what each touch and channel contributed"),
+    "compare": Verb("seqmarket.cli.compare:main", "runs side by side, on the same rows"),
     "inspect": Verb("seqmarket.cli.inspect_customer:main", "show all that is held of a customer"),
     "erase": Verb("seqmarket.cli.erase:main", "remove customers, and prove that nothing is left"),
     "simulate": Verb("seqmarket.cli.simulate:main", "simulate a log whose truth is known"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqmarket.metrics.influence import Influence, mean_influence
 from seqmarket.schema import QUANTILES
 
 AMOUNT_METRICS: Mapping[str, bool] = {
@@ -74,6 +75,10 @@ class AmountScores:
             ]
         )
 
+    def influence(self, metric: str) -> Influence | None:
+        """See `resampling.Scores`; for ``mean_absolute_error``."""
+        return mean_influence(self._absolute) if metric == "mean_absolute_error" else None
+
     def _area(
         self,
         weight: NDArray[np.float64],
@@ -134,6 +139,11 @@ class DurationScores:
             return np.full(len(self.metrics), np.nan)
         error, pinball, covered = weight @ self._per_row / weight.sum()
         return np.array([error, pinball, abs(covered - (QUANTILES[-1] - QUANTILES[0]))])
+
+    def influence(self, metric: str) -> Influence | None:
+        """See `resampling.Scores`; for ``mean_absolute_error`` and ``pinball_loss``."""
+        place = {"mean_absolute_error": 0, "pinball_loss": 1}.get(metric)
+        return None if place is None else mean_influence(self._per_row[:, place])
 
 
 def _descending(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

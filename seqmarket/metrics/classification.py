@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqmarket.metrics.influence import Influence, mean_influence
+
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     "auroc": True,
     "average_precision": True,
@@ -113,6 +115,36 @@ class BinaryScores:
                 lift,
             ]
         )
+
+    def influence(self, metric: str) -> Influence | None:
+        """See `resampling.Scores`; for ``auroc``, ``log_loss`` and ``brier``.
+
+        Of the AUROC: the placement values of DeLong, DeLong and Clarke-Pearson (Biometrics 1988).
+        """
+        if metric == "auroc":
+            found = self._placements()
+        elif metric in ("log_loss", "brier"):
+            found = mean_influence(self._log_loss if metric == "log_loss" else self._squared_error)
+        else:
+            return None
+        rows = np.empty(len(self))
+        rows[self._order] = found.rows
+        return Influence(found.estimate, rows)
+
+    def _placements(self) -> Influence:
+        n_positive = self._label.sum()
+        n_negative = len(self) - n_positive
+        if n_positive == 0 or n_negative == 0:
+            return Influence(np.nan, np.full(len(self), np.nan))
+        group = np.concatenate(([0], np.cumsum(np.diff(self._probability) != 0)))
+        in_group = np.bincount(group, self._label)
+        others = np.bincount(group, 1 - self._label)
+        # Share of the negatives below a positive row, and of the positives above a negative one.
+        below = (n_negative - np.cumsum(others) + others / 2)[group] / n_negative
+        above = (np.cumsum(in_group) - in_group / 2)[group] / n_positive
+        auroc = float(self._label @ below / n_positive)
+        rows = np.where(self._label > 0, (below - auroc) / n_positive, (above - auroc) / n_negative)
+        return Influence(auroc, rows)
 
 
 def _ranking(

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seqmarket.metrics.influence import Influence
+
 
 class Scores(Protocol):
     """One model on labelled rows: `BinaryScores` or `CategoricalScores`.
@@ -30,6 +32,10 @@ class Scores(Protocol):
 
     def evaluate(self, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """(metrics,) values, each row counted as often as its weight says."""
+        ...
+
+    def influence(self, metric: str) -> Influence | None:
+        """How much each row moves a metric; None where that is not worked out."""
         ...
 
 

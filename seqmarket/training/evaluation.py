@@ -88,7 +88,8 @@ def prediction_table(
 
     Columns: `task`, `customer` (the row of the customer in the store, not an identifier),
     `prediction_time` (UTC), `label`, `model`, `probability` (of label 1, or of the true class),
-    `predicted` and `rank` (categorical tasks: the likeliest class, and the true one's place),
+    `predicted`, `rank` and `ties` (categorical tasks: the likeliest class, the true one's place,
+    and how many classes are as likely as the true one, itself included),
     `quantities` (an amount: expected value and median; a duration: its quantiles, in days).
     """
     frames = []
@@ -114,6 +115,7 @@ def _predictions_of(
         "probability": pl.Series([None], dtype=pl.Float64).new_from_index(0, n),
         "predicted": pl.Series([None], dtype=pl.String).new_from_index(0, n),
         "rank": pl.Series([None], dtype=pl.Int32).new_from_index(0, n),
+        "ties": pl.Series([None], dtype=pl.Int32).new_from_index(0, n),
         "quantities": pl.Series([None], dtype=pl.List(pl.Float64)).new_from_index(0, n),
     }
     if table.kind == "binary":
@@ -126,6 +128,7 @@ def _predictions_of(
             "probability": true,
             "predicted": names[predicted.argmax(axis=1)],
             "rank": pl.Series((predicted > true[:, None]).sum(axis=1) + 1, dtype=pl.Int32),
+            "ties": pl.Series((predicted == true[:, None]).sum(axis=1), dtype=pl.Int32),
         }
     else:
         columns["quantities"] = pl.Series(predicted).cast(pl.List(pl.Float64))

@@ -18,6 +18,7 @@ from seqmarket.data.splits import to_datetime
 from seqmarket.data.store import SequenceStore
 from seqmarket.schema import MICROSECONDS_PER_DAY, LabelTable, TaskKind
 from seqmarket.training import plots
+from seqmarket.training.asked import ROWS, TERMS, row_table, terms
 from seqmarket.training.config import RunConfig
 from seqmarket.training.evaluation import SCORES, prediction_table
 from seqmarket.training.fit import Fitted
@@ -38,7 +39,7 @@ from seqmarket.training.predictors import (
 from seqmarket.training.results import TaskResult
 from seqmarket.training.summary import to_markdown, to_rows
 from seqmarket.training.tasks import Task
-from seqmarket.training.tracking.environment import environment_tags
+from seqmarket.training.tracking.environment import environment_tags, peak_memory
 from seqmarket.training.tracking.tracked_run import TrackedRun
 
 
@@ -57,6 +58,7 @@ class RunFacts:
         predictor: The run's own model.
         fitted: The outcome of its fit; None for a baseline.
         seconds: Wall time of the fit.
+        seconds_of_baselines: The same of each baseline.
         overrides: What the user changed on the command line.
         threads: CPU threads.
         model_file: The final model.
@@ -73,6 +75,7 @@ class RunFacts:
     predictor: Predictor
     fitted: Fitted | None
     seconds: float
+    seconds_of_baselines: Mapping[str, float]
     overrides: tuple[str, ...]
     threads: int
     model_file: Path
@@ -117,7 +120,9 @@ def _baseline_metrics(facts: RunFacts) -> dict[str, float]:
 
 
 def _cost_metrics(facts: RunFacts) -> dict[str, float]:
-    costs = {"cost/fit_seconds": facts.seconds}
+    costs = {"cost/fit_seconds": facts.seconds, "cost/peak_memory_mib": peak_memory()}
+    for model, seconds in facts.seconds_of_baselines.items():
+        costs[f"baseline/{model}/cost/fit_seconds"] = seconds
     if facts.fitted is not None:
         costs["cost/events_per_second"] = facts.fitted.outcome.events_per_second
         costs["cost/parameters"] = _n_parameters(facts.fitted)
@@ -126,10 +131,17 @@ def _cost_metrics(facts: RunFacts) -> dict[str, float]:
 
 
 def _log_predictions(tracked: TrackedRun, facts: RunFacts) -> None:
-    table = prediction_table(facts.predictions, facts.tables, facts.store.spec)
-    path = facts.model_file.parent.parent / "predictions.parquet"
-    write_sealed(path, table.write_parquet)
-    tracked.log_artifact(path, "results")
+    store = facts.store
+    tables = {
+        "predictions.parquet": prediction_table(facts.predictions, facts.tables, store.spec),
+        ROWS: row_table(facts.tables, store.events, store.spec),
+    }
+    for name, table in tables.items():
+        path = facts.model_file.parent.parent / name
+        write_sealed(path, table.write_parquet)
+        tracked.log_artifact(path, "results")
+    agreed = terms(store, facts.config.data, facts.tasks)
+    tracked.log_text(json.dumps(agreed, indent=1), f"results/{TERMS}")
 
 
 def _log_plots(tracked: TrackedRun, facts: RunFacts) -> None:

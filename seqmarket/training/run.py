@@ -114,10 +114,13 @@ def run(
         if fitted is not None and fitted.alone is not None:
             alone = f"{own}_alone"
             models[alone] = deep_predictor(fitted.alone, tasks, data, config, fitted.device)
+        seconds_of_baselines: dict[str, float] = {}
         for other, component in config.baselines.items():
             if other != own:
                 log.info("fitting the baseline %s", other)
+                started = time.monotonic()
                 models[other] = fit_baseline(component, data, f"baselines.{other}.")
+                seconds_of_baselines[other] = time.monotonic() - started
 
         method = config.training.calibration
         if method != "none":
@@ -156,6 +159,7 @@ def run(
                 predictor=models[own],
                 fitted=fitted,
                 seconds=seconds,
+                seconds_of_baselines=seconds_of_baselines,
                 overrides=tuple(overrides),
                 threads=threads,
                 model_file=model_file,

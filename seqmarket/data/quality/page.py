@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib import resources
-from string import Template
 
 from seqmarket.data.quality import wording
 from seqmarket.data.quality.labels import LabelRates
-from seqmarket.data.quality.markup import Markup, bar, join, table, tag
 from seqmarket.data.quality.page_columns import channels, columns
 from seqmarket.data.quality.page_journeys import customers, time
 from seqmarket.data.quality.page_privacy import privacy
 from seqmarket.data.quality.report import QualityReport
+from seqmarket.page.frame import Section, render
+from seqmarket.page.markup import Markup, bar, join, table, tag
 
 _SETTING = re.compile(r"\b(?:data\.[a-z_.]*[a-z_](?:=[\w.]*\w)?|[a-z_]+=\w+)")
 
@@ -27,30 +26,21 @@ def render_page(report: QualityReport, name: str = "") -> str:
     """
     title = f"Data quality: {name}" if name else "Data quality"
     sections = (
-        ("first", "What to look at first", _verdict(report)),
-        ("rows", "Rows", _rows(report)),
-        ("time", "Time", time(report.profile)),
-        ("channels", "Channels", channels(report.profile)),
-        ("customers", "Customers", customers(report.profile)),
-        ("columns", "Columns", columns(report)),
-        ("privacy", "Identity and privacy", privacy(report)),
-        ("labels", "Labels", _labels(report.labels)),
+        Section("first", "What to look at first", _verdict(report)),
+        Section("rows", "Rows", _rows(report)),
+        Section("time", "Time", time(report.profile)),
+        Section("channels", "Channels", channels(report.profile)),
+        Section("customers", "Customers", customers(report.profile)),
+        Section("columns", "Columns", columns(report)),
+        Section("privacy", "Identity and privacy", privacy(report)),
+        Section("labels", "Labels", _labels(report.labels)),
     )
-    nav = tag("nav", *(tag("a", head, href=f"#{key}") for key, head, _ in sections[1:]))
-    body = join(tag("section", tag("h2", head), content, id=key) for key, head, content in sections)
-    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     profile = report.profile
     summary = (
         f"{report.kept:,} events of {profile.customers:,} customers, "
         f"{profile.first_time:%Y-%m-%d} to {profile.last_time:%Y-%m-%d}."
     )
-    return Template(template).substitute(
-        title=tag("title", title),
-        heading=tag("h1", title),
-        summary=tag("p", summary, class_="lead"),
-        nav=nav,
-        body=body,
-    )
+    return render(title, title, summary, sections)
 
 
 def _verdict(report: QualityReport) -> Markup:

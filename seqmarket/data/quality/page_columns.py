@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from seqmarket.data.quality import svg, wording
 from seqmarket.data.quality.column_profile import SMALL_CELL, NumberProfile, TextProfile
-from seqmarket.data.quality.markup import Markup, bar, join, table, tag
 from seqmarket.data.quality.profile import LogProfile
 from seqmarket.data.quality.report import QualityReport
+from seqmarket.page.markup import Markup, bar, join, table, tag
 
 
 def channels(profile: LogProfile) -> Markup:

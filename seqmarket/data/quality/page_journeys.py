@@ -8,8 +8,8 @@ from datetime import timedelta
 from seqmarket.data.quality import collection, sizes, svg, wording
 from seqmarket.data.quality.collection import UnusualDays
 from seqmarket.data.quality.column_profile import SMALL_CELL
-from seqmarket.data.quality.markup import Markup, bar, facts, join, table, tag
 from seqmarket.data.quality.profile import GAP_RANGES, LogProfile
+from seqmarket.page.markup import Markup, bar, facts, join, table, tag
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SHOWN = 10

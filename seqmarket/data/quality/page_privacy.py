@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from seqmarket.data.quality import wording
 from seqmarket.data.quality.column_profile import SMALL_CELL
 from seqmarket.data.quality.gate_report import ConsentCounts, GateReport, IdentityCounts
-from seqmarket.data.quality.markup import Markup, facts, join, table, tag
 from seqmarket.data.quality.report import QualityReport
+from seqmarket.page.markup import Markup, facts, join, table, tag
 
 
 def privacy(report: QualityReport) -> Markup:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seqmarket.data.quality.markup import Markup, tag
 from seqmarket.data.quality.profile import LogProfile
+from seqmarket.page.markup import Markup, tag
 
 _HEIGHT = 100
 OTHERS = "s0"

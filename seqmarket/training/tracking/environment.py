@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import resource
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -44,6 +46,12 @@ def environment_tags(lock_file: Path | None = None) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return {f"seqmarket.{name}": text for name, text in tags.items()}
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far, MiB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _git_tags(checkout: Path) -> dict[str, str]:

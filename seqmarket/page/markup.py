@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-_EMPTY = frozenset({"meta", "rect", "path"})
+_EMPTY = frozenset({"circle", "meta", "path", "rect"})
 
 
 class Markup(str):

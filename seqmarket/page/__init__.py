@@ -1,0 +1,1 @@
+"""What our pages have in common: each is one HTML file that needs no network and no script."""
