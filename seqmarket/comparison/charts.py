@@ -140,7 +140,7 @@ def whiskers(name: str, title: str, rows: Sequence[Whisker], *, left: str, right
         left: What it means to lie to the left of 0.
         right: The same to the right.
     """
-    width, step, label, value = 720.0, 26.0, 210.0, 190.0
+    width, step, label, value = 760.0, 26.0, 210.0, 230.0
     height = step * len(rows) + 34
     known = [number for row in rows for number in row[1:4] if np.isfinite(number)]
     reach = max((abs(number) for number in known), default=0.0) or 1.0

@@ -280,7 +280,7 @@ def _difference_columns(challenge: Challenge | None, contest: Contest) -> dict[s
     found = challenge.difference
     values = (
         *(found.estimate, found.low, found.high, found.p_value, challenge.adjusted),
-        *(found.better, found.detectable(contest.level, max(1, contest.n_tests)), challenge.check),
+        *(found.better, found.detectable(contest.level, contest.n_tests), challenge.check),
     )
     plain = (None if math.isnan(value) else value for value in values)
     return dict(zip(names, plain, strict=True)) | {

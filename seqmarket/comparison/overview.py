@@ -28,12 +28,7 @@ def print_overview(contest: Contest) -> None:
         console.print(Text.assemble((name, "bold"), f": {rows}; compared with {task.reference}"))
         console.print(_table(contest, task))
         least = smallest(task, contest)
-        if least is not None:
-            console.print(
-                f"smallest difference of {metric_name(task.foremost)} that would be found four "
-                f"times out of five: {format_number(least, 4)}\n",
-                style="dim",
-            )
+        console.print(f"{least}\n" if least else "", style="dim")
     console.print(Text(verdict(contest), style="bold"))
     for remark in remarks(contest):
         console.print(Text(remark, style="bold red" if remark.startswith("RESTRICTED") else "dim"))

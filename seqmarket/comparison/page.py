@@ -51,7 +51,8 @@ def render_page(
     ]
     log = contest.contenders[0].runs[0].terms["log"]["name"]
     tasks = ", ".join(contest.tasks)
-    within = len({run.key for c in contest.contenders for run in c.runs}) == 1
+    first = contest.contenders[0]
+    within = len({run.key for c in contest.contenders for run in c.runs}) == 1 and first.is_own
     title = f"{names[0]} and its baselines" if within else f"Comparison: {', '.join(names)}"
     return render(
         title,
@@ -120,15 +121,8 @@ def _results(contest: Contest) -> Markup:
         )
         content += [tag("h3", name), table(caption, heads, rows)]
         least = smallest(task, contest)
-        if least is not None:
-            content.append(
-                tag(
-                    "p",
-                    f"The smallest difference of {metric_name(task.foremost)} that this test would "
-                    f"find four times out of five: {format_number(least, 4)}.",
-                    class_="quiet",
-                )
-            )
+        if least:
+            content.append(tag("p", least, class_="quiet"))
         further = (
             (contender, *(_value(task, contender, metric) for metric in others))
             for contender in task.members
@@ -190,7 +184,8 @@ def _slices(contest: Contest, slices: pl.DataFrame, small_cells: int) -> Markup:
     if named:
         content.append(tag("ul", *(tag("li", text) for text in named)))
     else:
-        content.append(tag("p", "In no slice is a challenger worse beyond chance.", class_="fine"))
+        none = "Where a challenger is not worse as a whole, it is in no slice worse beyond chance."
+        content.append(tag("p", none, class_="fine"))
     if small_cells:
         content.append(
             tag(
@@ -234,11 +229,18 @@ def _interval(row: dict[str, float | None], name: str) -> str:
 
 
 def _worst_cells(contest: Contest, slices: pl.DataFrame) -> list[str]:
-    return [
-        _worst_cell(name, cell)
-        for name in contest.challengers
-        for cell in worst(slices, name, contest.level)
-    ]
+    """Of each challenger, at the tasks where it is not worse as a whole: there it is no news."""
+    found = []
+    for name in contest.challengers:
+        news = [
+            task
+            for task, contested in contest.tasks.items()
+            if (challenge := contested.challenge(name, contested.foremost)) is not None
+            and challenge.verdict(contest.level) != "worse"
+        ]
+        cells = worst(slices.filter(pl.col("task").is_in(news)), name, contest.level)
+        found += [_worst_cell(name, cell) for cell in cells]
+    return found
 
 
 def _worst_cell(name: str, cell: object) -> str:

@@ -76,7 +76,9 @@ class RecordedRun:
     @cached_property
     def models(self) -> tuple[str, ...]:
         """The run's own model, and its baselines."""
-        return tuple(self.predictions["model"].unique(maintain_order=True))
+        answered = self.predictions["model"].unique(maintain_order=True)
+        own = self.tags.get("seqmarket.model", answered[0])
+        return own, *(model for model in answered if model != own)
 
     @property
     def seed(self) -> int:

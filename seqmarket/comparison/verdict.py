@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from seqmarket.comparison.contest import Challenge, Contest, TaskContest
 from seqmarket.metrics.resampling import Interval
-from seqmarket.training.results import format_interval, metric_name
+from seqmarket.training.results import format_interval, format_number, metric_name
 
 _LEADS = {
     "better": "is better than",
@@ -66,11 +66,17 @@ def remarks(contest: Contest) -> Iterator[str]:
         yield f"Left out: {item}."
 
 
-def smallest(task: TaskContest, contest: Contest) -> float | None:
-    """The smallest difference that would have been found four times out of five."""
-    errors = [
-        c.difference.detectable(contest.level, max(1, contest.n_tests))
+def smallest(task: TaskContest, contest: Contest) -> str:
+    """The smallest differences that would have been found four times out of five, in words."""
+    found = {
+        c.contender: format_number(c.difference.detectable(contest.level, contest.n_tests), 4)
         for c in task.challenges
         if c.metric == task.foremost and c.contender in contest.challengers
-    ]
-    return max(errors, default=None)
+    }
+    if not found:
+        return ""
+    who = [f"{least} for {name}" if len(found) > 1 else least for name, least in found.items()]
+    return (
+        f"The smallest difference of {metric_name(task.foremost)} that this test would find four "
+        f"times out of five: {_listed(who)}."
+    )

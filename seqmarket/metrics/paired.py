@@ -61,7 +61,7 @@ class PairedDifference:
             level: Confidence level of the test, as 0.95.
             n_comparisons: Comparisons that share its error (Bonferroni).
         """
-        tail = (1 - level) / n_comparisons / 2
+        tail = (1 - level) / max(1, n_comparisons) / 2
         quantiles = student.isf([tail, 1 - POWER], self.freedom)
         return float(quantiles.sum() * self.error)
 

@@ -45,7 +45,8 @@ def row_table(
     the newest and the first event), `spent` (value of all purchases so far), and ``static.NAME``
     for each feature of the customer.
     """
-    spent = np.concatenate(([0.0], np.cumsum(np.where(events.purchase, events.value, 0.0))))
+    bought = np.where(events.purchase, events.value, 0.0)
+    spent = np.concatenate(([0.0], np.cumsum(bought, dtype=np.float64)))
     frames = [_described(table, events, spec, spent) for table in tables.values()]
     return pl.concat(frames) if frames else pl.DataFrame()
 

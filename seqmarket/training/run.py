@@ -98,7 +98,7 @@ def run(
         tracked.log_dataset(
             store.name, store.fingerprint, store.path.name, store.report, "training"
         )
-        tracked.set_tags({"seqmarket.data_fingerprint": store.fingerprint})
+        tracked.set_tags({"seqmarket.data_fingerprint": store.fingerprint, "seqmarket.model": own})
         tracked.log_text(_gate_of(store), "gate.json")
         started = time.monotonic()
         fitted = _fit_deep(config, tasks, data, start, facts, tracked)

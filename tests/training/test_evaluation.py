@@ -146,6 +146,7 @@ COLUMNS = {
     "probability": pl.Float64,
     "predicted": pl.String,
     "rank": pl.Int32,
+    "ties": pl.Int32,
     "quantities": pl.List(pl.Float64),
 }
 
