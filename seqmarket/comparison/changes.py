@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seqmarket.comparison.contenders import Contender
+from seqmarket.comparison.contenders import OF_A_NETWORK, Contender
 
 _CODE = {
     "seqmarket.git_commit": "commit",
@@ -30,14 +30,20 @@ _SHORT = 12
 def changes(contenders: Sequence[Contender]) -> list[tuple[str, str, list[str]]]:
     """Group, key, and the value of each contender, of everything that is not the same in all.
 
-    Groups are `configuration`, `code and data`, and `environment`; ``-`` stands for no value.
+    Groups are `configuration`, `code and data`, and `environment`; ``-`` stands for no value. How
+    networks are trained is compared among networks.
     """
     found = []
     configs = [contender.settings for contender in contenders]
     keys = dict.fromkeys(key for config in configs for key in config)
     for key in keys:
         values = [config.get(key, "-") for config in configs]
-        if len(set(values)) > 1:
+        compared = [
+            value
+            for contender, value in zip(contenders, values, strict=True)
+            if contender.is_network or not key.startswith(OF_A_NETWORK)
+        ]
+        if len(set(compared)) > 1:
             found.append(("configuration", key, values))
     for group, names in (("code and data", _CODE), ("environment", _ENVIRONMENT)):
         for tag, name in names.items():

@@ -17,7 +17,9 @@ _NOT_OF_A_MODEL = (
     *("seed", "name", "ckpt_path", "hydra", "paths", "tracking", "baselines", "debug"),
     *("hparams_search", "cv"),
 )
-_OF_A_NETWORK = ("training", "trainer", "pretrain", "ensemble")
+OF_A_NETWORK = ("training", "trainer", "pretrain", "ensemble")
+"""Parts of the configuration that say how networks are trained."""
+
 _SHOWN = 2
 
 
@@ -66,7 +68,7 @@ def settings_of(run: RecordedRun, model: str) -> dict[str, str]:
         baselines = plain.get("baselines") or {}
         plain = {**plain, "model": baselines.get(model, {"_target_": model})}
     if not is_own or "cost/parameters" not in run.metrics:
-        left_out |= {*_OF_A_NETWORK}
+        left_out |= {*OF_A_NETWORK}
     flat = flatten({key: value for key, value in plain.items() if key not in left_out})
     flat.pop("model._partial_", None)
     return flat

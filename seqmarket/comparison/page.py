@@ -187,13 +187,11 @@ def _slices(contest: Contest, slices: pl.DataFrame, small_cells: int) -> Markup:
         none = "Where a challenger is not worse as a whole, it is in no slice worse beyond chance."
         content.append(tag("p", none, class_="fine"))
     if small_cells:
-        content.append(
-            tag(
-                "p",
-                f"{small_cells:,} cells with fewer than {LEAST_CUSTOMERS} customers are not shown.",
-                class_="quiet",
-            )
+        hidden = (
+            f"{small_cells:,} cells with fewer than {LEAST_CUSTOMERS} customers, or of a yes or "
+            "no with fewer of either answer, are not shown."
         )
+        content.append(tag("p", hidden, class_="quiet"))
     for (task,), part in slices.group_by("task", maintain_order=True):
         body = []
         for (kind,), cells in part.group_by("slice", maintain_order=True):

@@ -19,7 +19,10 @@ from seqmarket.training.asked import STATIC
 from seqmarket.training.results import HIGHER_IS_BETTER
 
 LEAST_CUSTOMERS = 10
-"""A cell with fewer customers is not shown: it would say more about them than about the models."""
+"""A cell with fewer is not shown: it would say more about them than about the models.
+
+Of a yes or no, so many must have had either answer.
+"""
 
 _LARGEST = 12
 _OTHERS, _UNKNOWN = "all others", "not known"
@@ -70,7 +73,7 @@ def slice_table(contest: Contest) -> tuple[pl.DataFrame, int]:
         for kind, values in _kinds(task.matched.rows):
             for value in _names(values):
                 cell = task.matched.take((values == value).to_numpy())
-                if cell.n_customers < LEAST_CUSTOMERS:
+                if _fewest_customers(cell) < LEAST_CUSTOMERS:
                     small += 1
                     continue
                 place = {"task": name, "slice": kind, "value": value}
@@ -100,6 +103,13 @@ def worst(
         .sort("adjusted_p_value", "gain")
     )
     return found.head(most).to_dicts()
+
+
+def _fewest_customers(cell: MatchedTask) -> int:
+    """Of a yes or no, those with the rarer answer: a few of them make no ranking."""
+    if cell.kind != "binary":
+        return cell.n_customers
+    return min(len(np.unique(cell.customer[cell.label == label])) for label in (0, 1))
 
 
 def _kinds(rows: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
