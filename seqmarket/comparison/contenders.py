@@ -90,11 +90,11 @@ def contenders(
     Raises:
         SeqmarketError: There is no such run or model, or nothing to compare with.
     """
-    named = [_split(item) for item in wanted]
-    found = find_recorded([run for run, _ in named], paths, tracking)
+    asked = [_split(item) for item in wanted]
+    found = find_recorded([run for run, _ in asked], paths, tracking)
     pairs = [
         (run, _model(run, model))
-        for runs, (_, model) in zip(found, named, strict=True)
+        for runs, (_, model) in zip(found, asked, strict=True)
         for run in runs
     ]
     pairs = list({(run.key, model): (run, model) for run, model in pairs}.values())
@@ -107,7 +107,7 @@ def contenders(
             where=" ".join(wanted),
             fix="name a second run",
         )
-    return _named(_grouped(pairs))
+    return named(grouped(pairs))
 
 
 def _split(item: str) -> tuple[str, str | None]:
@@ -131,7 +131,8 @@ def _model(run: RecordedRun, model: str | None) -> str:
     return model
 
 
-def _grouped(pairs: Sequence[tuple[RecordedRun, str]]) -> list[Contender]:
+def grouped(pairs: Sequence[tuple[RecordedRun, str]]) -> list[Contender]:
+    """Runs and models of theirs, those that differ by the seed only as one."""
     groups: dict[tuple[object, ...], list[RecordedRun]] = {}
     for run, model in pairs:
         key = (*run.code, *settings_of(run, model).items(), model)
@@ -143,7 +144,7 @@ def _grouped(pairs: Sequence[tuple[RecordedRun, str]]) -> list[Contender]:
     return [Contender(model, model, runs, runs) for model, runs in members]
 
 
-def _named(found: Sequence[Contender]) -> list[Contender]:
+def named(found: Sequence[Contender]) -> list[Contender]:
     """By model; where that says too little, by what tells them apart."""
     names = [contender.name for contender in found]
     details: tuple[Callable[[Contender, Sequence[Contender]], str], ...] = (

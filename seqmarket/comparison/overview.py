@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmarket.comparison.contest import Contest, TaskContest
+from seqmarket.comparison.leaderboard import Leaderboard
 from seqmarket.comparison.verdict import remarks, smallest, verdict
 from seqmarket.metrics.resampling import Interval
 from seqmarket.training.results import format_interval, format_number, main_metrics, metric_name
@@ -32,6 +34,27 @@ def print_overview(contest: Contest) -> None:
     console.print(Text(verdict(contest), style="bold"))
     for remark in remarks(contest):
         console.print(Text(remark, style="bold red" if remark.startswith("RESTRICTED") else "dim"))
+
+
+def print_leaderboards(boards: Sequence[Leaderboard]) -> None:
+    """Prints a table of all models for each set of terms."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(width=_WIDE, no_color=True, highlight=False)
+    if len(boards) > 1:
+        console.print(
+            f"{len(boards)} tables, as the runs differ in log, split or labels", style="bold"
+        )
+    for board in boards:
+        console.print(board.about, style="bold")
+        for task in dict.fromkeys(task for task, _ in board.columns):
+            heads, rows = board.cells([column for column in board.columns if column[0] == task])
+            table = Table(box=box.HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False)
+            for head in (task, *heads[1:]):
+                table.add_column(head)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
 
 
 def _table(contest: Contest, task: TaskContest) -> Table:

@@ -20,13 +20,18 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.training.asked import ROWS, TERMS
 from seqmarket.training.config import PathsConfig
 from seqmarket.training.locate import find_run
+from seqmarket.training.tracking.connection import without_credentials
 from seqmarket.training.tracking.lookup import EXPERIMENT, REGISTERED, Lookup
 from seqmarket.training.tracking.record import RunRecord
 from seqmarket.training.tracking.settings import TrackingSettings
 from seqmarket.training.tracking.tracked_run import RECORD_FOLDER
 
 PREDICTIONS = "predictions.parquet"
-_WANTED = ("results", "config.yaml")
+EVERYTHING = ("results", "config.yaml")
+"""What a comparison needs of a run."""
+
+WITHOUT_ROWS = ("results/metrics.json", f"results/{TERMS}", "config.yaml")
+"""The same without the tables of rows, which are large."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,17 @@ class RecordedRun:
         return self._table(ROWS)
 
     @cached_property
+    def results(self) -> list[dict[str, Any]]:
+        """See `seqmarket.training.summary.to_rows`."""
+        path = self._file("results/metrics.json")
+        rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        return rows
+
+    @cached_property
     def models(self) -> tuple[str, ...]:
         """The run's own model, and its baselines."""
-        answered = self.predictions["model"].unique(maintain_order=True)
-        own = self.tags.get("seqmarket.model", answered[0])
+        answered = dict.fromkeys(row["model"] for row in self.results)
+        own = self.tags.get("seqmarket.model", next(iter(answered), ""))
         return own, *(model for model in answered if model != own)
 
     @property
@@ -115,7 +127,10 @@ class RecordedRun:
 
 
 def find_recorded(
-    wanted: Sequence[str], paths: PathsConfig, tracking: TrackingSettings
+    wanted: Sequence[str],
+    paths: PathsConfig,
+    tracking: TrackingSettings,
+    files: Sequence[str] = EVERYTHING,
 ) -> list[list[RecordedRun]]:
     """The runs that each name means.
 
@@ -123,6 +138,7 @@ def find_recorded(
         wanted: A run's folder, a checkpoint, `last`, or what `Lookup.runs` understands.
         paths: Where runs are written.
         tracking: Where MLflow runs are recorded.
+        files: What is fetched of a run that is in MLflow alone.
 
     Raises:
         SeqmarketError: A name means no finished run.
@@ -136,7 +152,7 @@ def find_recorded(
             continue
         if lookup is None:
             lookup = Lookup(tracking)
-        found.append(_recorded_there(name, lookup))
+        found.append(_recorded_there(name, lookup, files))
     return found
 
 
@@ -155,13 +171,13 @@ def _recorded_here(name: str, paths: PathsConfig, tracking: TrackingSettings) ->
     )
 
 
-def _recorded_there(name: str, lookup: Lookup) -> list[RecordedRun]:
+def _recorded_there(name: str, lookup: Lookup, files: Sequence[str]) -> list[RecordedRun]:
     runs = []
     for run in lookup.runs(name):
         folder = Path(tempfile.mkdtemp(prefix="seqmarket-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        lookup.fetch(run.run_id, _WANTED, folder)
-        if name.startswith(EXPERIMENT) and not (folder / "results" / PREDICTIONS).is_file():
+        lookup.fetch(run.run_id, files, folder)
+        if name.startswith(EXPERIMENT) and not (folder / "results" / TERMS).is_file():
             continue  # the parent of a sweep, an earlier comparison
         runs.append(
             RecordedRun(
@@ -172,5 +188,11 @@ def _recorded_there(name: str, lookup: Lookup) -> list[RecordedRun]:
                 metrics=run.metrics,
                 mlflow_id=run.run_id,
             )
+        )
+    if not runs:
+        raise SeqmarketError(
+            f"'{name}' has no run that can be compared",
+            where=without_credentials(lookup.uri),
+            fix="train one; runs of an earlier version have to be trained again",
         )
     return runs

@@ -135,6 +135,8 @@ def made_run(folder: Path, made: Made) -> RecordedRun:
     rows.write_parquet(place / "results" / "rows.parquet")
     (place / "results" / "terms.json").write_text(json.dumps(terms))
     (place / "config.yaml").write_text(yaml.safe_dump(config))
+    results = [{"task": "churn", "model": model} for model in made.models]
+    (place / "results" / "metrics.json").write_text(json.dumps(results))
     tags = {"seqmarket.git_commit": "a" * 40, "seqmarket.git_dirty": "false", **made.tags}
     costs = {"cost/fit_seconds": 12.0, "cost/parameters": 1000.0, "cost/peak_memory_mib": 300.0}
     return RecordedRun(made.name, key, place, tags, costs)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from seqmarket.errors import SeqmarketError
@@ -115,9 +115,12 @@ class Lookup:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         for artifact in artifacts:
             try:
-                there = {item.path for item in self.client.list_artifacts(run_id)}
-                if artifact in there:
-                    self.client.download_artifacts(run_id, artifact, str(folder))
+                parent = PurePosixPath(artifact).parent.as_posix()
+                listed = self.client.list_artifacts(run_id, None if parent == "." else parent)
+                if any(item.path == artifact for item in listed):
+                    place = folder / parent  # a file would lose the folder that it is in
+                    place.mkdir(parents=True, exist_ok=True)
+                    self.client.download_artifacts(run_id, artifact, str(place))
             except (MlflowException, OSError) as error:
                 raise SeqmarketError(
                     f"{artifact} of the run {run_id} cannot be fetched ({reason(error, self.uri)})",
