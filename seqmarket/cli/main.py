@@ -31,6 +31,7 @@ VERBS = {
     "attribute": Verb("seqmarket.cli.attribute:main", "what each touch and channel contributed"),
     "compare": Verb("seqmarket.cli.compare:main", "runs side by side, on the same rows"),
     "leaderboard": Verb("seqmarket.cli.leaderboard:main", "all models of an experiment"),
+    "register": Verb("seqmarket.cli.register:main", "make a run's model challenger or champion"),
     "inspect": Verb("seqmarket.cli.inspect_customer:main", "show all that is held of a customer"),
     "erase": Verb("seqmarket.cli.erase:main", "remove customers, and prove that nothing is left"),
     "simulate": Verb("seqmarket.cli.simulate:main", "simulate a log whose truth is known"),

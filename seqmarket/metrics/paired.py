@@ -77,10 +77,11 @@ def paired_difference(
     """Compares the mean of a model's seeds with that of another's, on the same resamples.
 
     Where nothing is known of other seeds only the customers vary, and interval and p-value are the
-    bootstrap's percentiles. Otherwise the variance between seeds joins that over the resamples, and
-    both are Student's t with the degrees of freedom of Satterthwaite (Biometrics Bulletin 1946),
-    few where it is the seeds that matter (two sources of variance: Bouthillier et al., "Accounting
-    for variance in machine learning benchmarks", MLSys 2021).
+    bootstrap's percentiles, with a normal tail where no resample crosses 0. Otherwise the variance
+    between seeds joins that over the resamples, and both are Student's t with the degrees of
+    freedom of Satterthwaite (Biometrics Bulletin 1946), few where it is the seeds that matter (two
+    sources of variance: Bouthillier et al., "Accounting for variance in machine learning
+    benchmarks", MLSys 2021).
 
     Args:
         drawn: The metrics of all runs on the same resamples.
@@ -121,6 +122,8 @@ def paired_difference(
         low, high = (float(bound) for bound in np.quantile(draws, [tail, 1 - tail]))
         beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
         p_value = min(1.0, 2 * (beyond + 1) / (len(draws) + 1))
+        if beyond == 0 and error > 0:  # farther out than resamples can count
+            p_value = min(p_value, float(2 * student.sf(abs(estimate) / error, freedom)))
         above = float(((draws > 0) + (draws == 0) / 2).mean())
     better = above if higher_is_better else 1 - above
     return PairedDifference(estimate, low, high, error, p_value, freedom, better, bool(spreads))

@@ -1,0 +1,8 @@
+"""Registers a run's model; the same as `seqmarket register`."""
+
+import sys
+
+from seqmarket.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["register", *sys.argv[1:]]))
