@@ -178,18 +178,23 @@ class Journeys:
 
     @property
     def settled(self) -> Paths:
-        """Paths with touches that began a lookback before the period ends, whatever came of them.
+        """Paths as seen from the start of the period on, that began a lookback before its end.
 
-        Of those that began later, the ones without a conversion are censored; what rates are
-        estimated from may not keep the others.
+        Whatever came of them. Of those that began later, the ones without a conversion are
+        censored; what rates are estimated from may not keep the others. Neither may it keep touches
+        before the period: those that led nowhere are of no path.
         """
-        lookback = self.settings.reach.lookback
-        known = [np.zeros(0, dtype=np.bool_)]
+        events, lookback = self.events, self.settings.reach.lookback
+        first, known = [self.paths.first[:0]], [np.zeros(0, dtype=np.bool_)]
         for some in self.paths.parts():
-            known.append(some.first < some.stop)
-            began = self.events.time[self.touch[some.first[known[-1]]]]
+            path, touch = some.rows()
+            early = path[events.time[self.touch[touch]] < self.period.start]
+            number = np.bincount(early, minlength=len(some.first))
+            first.append(some.first + number.astype(some.first.dtype))
+            known.append(first[-1] < some.stop)
+            began = events.time[self.touch[first[-1][known[-1]]]]
             known[-1][known[-1]] = began + lookback < self.period.end
-        return self.paths.take(np.concatenate(known))
+        return self.paths._replace(first=np.concatenate(first)).take(np.concatenate(known))
 
     def days_before(self, paths: Paths, path: Ints, touch: Ints) -> Floats:
         """(N,) days from touches to the conversions that end their paths."""

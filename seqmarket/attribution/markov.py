@@ -18,7 +18,7 @@ from scipy.sparse.linalg import splu
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.paths import Ints, Paths
-from seqmarket.attribution.sharing import shared_by_channel
+from seqmarket.attribution.sharing import paths_with_an_end, shared_by_channel
 from seqmarket.data.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class MarkovRemoval(Settings):
 
     def _effects(self, journeys: Journeys) -> Floats:
         """(K,) of the chain that is best, if there is a choice."""
-        paths = journeys.settled
+        paths = paths_with_an_end("markov", journeys)
         if not len(paths.first):
             return np.zeros(len(journeys.channels))
         orders = range(1, self.max_order + 1) if self.order == "auto" else (self.order,)

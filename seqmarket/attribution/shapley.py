@@ -14,7 +14,7 @@ from pydantic import Field
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.paths import Ints, Paths
-from seqmarket.attribution.sharing import shared_by_channel, shared_within
+from seqmarket.attribution.sharing import paths_with_an_end, shared_by_channel, shared_within
 from seqmarket.data.settings import Settings
 from seqmarket.data.simulation.response import shapley_weights
 from seqmarket.errors import SeqmarketError
@@ -53,7 +53,7 @@ class ShapleySets(Settings):
         if self.game == "conversions":
             return self._shared_alike(journeys)
         worth = np.zeros(len(journeys.channels))
-        paths = journeys.settled
+        paths = paths_with_an_end("shapley", journeys)
         times = np.zeros(len(journeys.channels), dtype=np.int64)
         for some in paths.parts():
             times += np.bincount(journeys.channel[some.touches()], minlength=len(times))

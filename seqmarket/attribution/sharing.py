@@ -18,6 +18,22 @@ _MOST_ERROR = 0.5
 """Standard error of what is organic, in all conversions, above which nothing is said."""
 
 
+def paths_with_an_end(method: str, journeys: Journeys) -> Paths:
+    """The settled paths, from which rates are estimated.
+
+    Raises:
+        SeqmarketError: Conversions have touches, and none of their paths is settled.
+    """
+    paths, converting = journeys.settled, journeys.converting
+    if not len(paths.first) and (converting.first < converting.stop).any():
+        raise SeqmarketError(
+            "no path began early enough in the period for what came of it to be known",
+            where=f"attribution={method}; {journeys.period}",
+            fix="take a journeys.lookback that is shorter than the period",
+        )
+    return paths
+
+
 def shared_by_channel(method: str, journeys: Journeys, worth: Floats) -> Attribution:
     """Divides the conversions that have touches by the worth of the channels.
 

@@ -378,6 +378,33 @@ def test_late_conversions_among_the_settled_are_noticed(
         rates_are_not_those_of_the_impatient(make)
 
 
+def rates_do_not_depend_on_when_one_looks(make: Make) -> None:
+    """Half of the journeys convert at their fourth touch; the period begins within many of them."""
+    log: Log = []
+    for i in range(800):
+        journey = [(0.1 * i + 2.0 * k, "mail") for k in range(4)]
+        log.append([*journey, (journey[-1][0] + 1.0, "buy")] if i % 2 else journey)
+    settled = make(log, first=40.0, until=55.0).settled
+    assert (settled.conversion >= 0).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_rates_do_not_depend_on_when_one_looks(make: Make) -> None:
+    rates_do_not_depend_on_when_one_looks(make)
+
+
+def test_conversions_that_began_before_the_period_are_noticed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole(journeys: Journeys) -> paths.Paths:
+        some = journeys.paths.take(journeys.paths.first < journeys.paths.stop)
+        began = journeys.time[some.first]
+        return some.take(began + journeys.settings.reach.lookback < journeys.period.end)
+
+    monkeypatch.setattr(Journeys, "settled", property(whole))
+    with pytest.raises(AssertionError):
+        rates_do_not_depend_on_when_one_looks(make)
+
+
 def test_a_purchase_that_is_not_attributed_is_not_nothing(make: Make) -> None:
     """With a customer's first conversion alone, touches before the second are on no path."""
     log: Log = [[(1.0, "mail"), (2.0, "buy"), (3.0, "mail"), (4.0, "buy"), (5.0, "mail")]]

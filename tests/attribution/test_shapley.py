@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from seqmarket.attribution import shapley
-from seqmarket.attribution.attributor import Evidence
+from seqmarket.attribution.attributor import Attributor, Evidence
 from seqmarket.attribution.journeys import Journeys
 from seqmarket.attribution.linear import Linear
+from seqmarket.attribution.markov import MarkovRemoval
 from seqmarket.attribution.shapley import ShapleySets
 from seqmarket.errors import SeqmarketError
 
@@ -201,3 +202,12 @@ def test_the_game_of_rates_shows_harm(make: Make) -> None:
     harm = journeys.channels.index("search")
     assert channels_of(journeys, ShapleySets(game="rate"))[harm] < 0
     assert channels_of(journeys, ShapleySets(game="conversions"))[harm] > 0
+
+
+@pytest.mark.parametrize("method", [ShapleySets(game="rate"), MarkovRemoval()])
+def test_without_a_path_whose_end_is_known_there_are_no_rates(
+    make: Make, method: Attributor
+) -> None:
+    journeys = make([[(1.0, "mail"), (3.0, "buy")], [(1.0, "search")]], until=8.0)
+    with pytest.raises(SeqmarketError, match="no path began early enough"):
+        method.attribute(Evidence(journeys, journeys))
