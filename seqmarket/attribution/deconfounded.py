@@ -15,7 +15,7 @@ from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.coalitions import credit_touches, shapley_values
 from seqmarket.attribution.effects import Believed, PurchaseRate
 from seqmarket.attribution.intent import HiddenIntent
-from seqmarket.attribution.jackknife import check_purchases, with_replicates
+from seqmarket.attribution.jackknife import Groups, check_purchases, with_replicates
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import Pairs, earlier_touches, moments_to_learn_from
 from seqmarket.attribution.signals import Blocks, gather_signals
@@ -64,7 +64,7 @@ class Deconfounded(Settings):
     most: int = Field(600_000, ge=1_000)
     exact_up_to: int = Field(10, ge=1, le=16)
     samples: int = Field(200, ge=1)
-    groups: int = Field(10, ge=0)
+    groups: Groups = 10
     seed: int = Field(1, ge=0)
 
     signed: ClassVar[bool] = True

@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator, Field
 from scipy.stats import t as student
 
 from seqmarket.attribution.attributor import Attribution, by_customer
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.errors import SeqmarketError
+
+
+def _several(groups: int) -> int:
+    if groups == 1:
+        raise ValueError("without the only group nobody is left: 0, or at least 2")
+    return groups
+
+
+Groups = Annotated[int, Field(ge=0), AfterValidator(_several)]
+"""How many groups of customers are left out, one after the other; 0: none."""
 
 
 def with_replicates(

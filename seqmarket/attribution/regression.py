@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,7 @@ from sklearn.linear_model import PoissonRegressor
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.coalitions import credit_touches, shapley_values
 from seqmarket.attribution.columns import calendar_columns, slow_columns
-from seqmarket.attribution.jackknife import check_purchases, with_replicates
+from seqmarket.attribution.jackknife import Groups, check_purchases, with_replicates
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import (
     Moments,
@@ -56,7 +56,9 @@ class Regression(Settings):
         seed: Of the draws.
     """
 
-    half_lives: tuple[float, ...] = (1.0, 3.0, 7.0, 21.0)
+    half_lives: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1.0, 3.0, 7.0, 21.0), min_length=1
+    )
     saturation: float = Field(2.0, gt=0)
     per_purchase: float = Field(10.0, gt=0)
     most: int = Field(600_000, ge=1_000)
@@ -64,7 +66,7 @@ class Regression(Settings):
     penalty: float = Field(1e-5, ge=0)
     exact_up_to: int = Field(10, ge=1, le=16)
     samples: int = Field(200, ge=1)
-    groups: int = Field(10, ge=0)
+    groups: Groups = 10
     seed: int = Field(1, ge=0)
 
     signed: ClassVar[bool] = True

@@ -126,6 +126,23 @@ def test_wrong_values_are_told(overrides: list[str], said: str) -> None:
         parse_attribute_config(load_plain(overrides, "attribute"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("regression.groups=1", "nobody is left"),
+        ("deconfounded.groups=1", "nobody is left"),
+        ("regression.half_lives=[]", r"regression\.half_lives"),
+        ("regression.half_lives=[1, 0]", r"regression\.half_lives"),
+        ("regression.half_lives=[-7]", r"regression\.half_lives"),
+    ],
+)
+def test_wrong_settings_of_a_method_are_told(setting: str, said: str) -> None:
+    overrides = [f"attribution={setting.split('.', maxsplit=1)[0]}", f"attribution.{setting}"]
+    config = parse_attribute_config(load_plain(overrides, "attribute"))
+    with pytest.raises(SeqmarketError, match=said):
+        build_methods(config.attribution)
+
+
 def test_no_method_is_a_mistake() -> None:
     with pytest.raises(SeqmarketError, match="no method is named"):
         parse_attribute_config({**load_plain([], "attribute"), "attribution": {}})
