@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -86,6 +87,13 @@ def test_every_figure_is_drawn(make: Make, random_log, truth, restart: bool) -> 
 def test_little_is_no_defect(make: Make, log) -> None:
     journeys = make(log)
     figures(journeys, rules(journeys))
+
+
+def test_names_with_dollars_are_no_formulas(make: Make, random_log) -> None:
+    journeys = replace(make(random_log(1)), channels=(r"$5 \or $9", "$1$", "$", "d", "e"))
+    shares, *_ = figures(journeys, rules(journeys))
+    titles = [axes.get_title(loc="left") for axes in shares.axes]
+    assert r"\$1\$" in titles  # which is drawn as $1$
 
 
 def test_replays_are_drawn_with_what_is_known(make: Make, random_log) -> None:

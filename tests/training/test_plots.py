@@ -219,6 +219,12 @@ def test_confusion_matrix_is_row_normalised_and_marks_a_class_without_rows() -> 
     assert "accuracy 0.667" in axes.get_title(loc="left")
 
 
+def test_names_with_dollars_are_no_formulas() -> None:
+    names, one = [r"$5 \or $9", "$1$"], np.ones(2, dtype=np.int64)
+    _render(plots.confusion_matrix(one, one, names))
+    _render(plots.attention_journey(np.eye(2), names, [2.0, 1.0]))
+
+
 def test_many_classes_are_not_annotated() -> None:
     assert not any(re.fullmatch(r"<?\d+%", text) for text in _texts(confusion(30)))
 

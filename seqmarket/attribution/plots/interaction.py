@@ -12,7 +12,7 @@ from seqmarket.attribution.attributor import Attribution
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.paths import Paths
 from seqmarket.attribution.plots.colors import DIVERGING, around_zero, ink_on
-from seqmarket.training.plots.style import INK, PALE, dress, new_figure, notice
+from seqmarket.training.plots.style import INK, PALE, dress, new_figure, notice, plain
 
 MOST_METHODS = 6
 MOST_CHANNELS = 10
@@ -36,7 +36,7 @@ def channel_interaction(journeys: Journeys, attributions: Mapping[str, Attributi
     # Later ones are of more interest: the first are rules, which share what is there.
     order = list(attributions)[::-1]
     methods = order[:MOST_METHODS]
-    names = [journeys.channels[k] for k in shown]
+    names = [plain(journeys.channels[k]) for k in shown]
     columns = min(3, len(methods))
     rows = math.ceil(len(methods) / columns)
     figure = new_figure(max(4.2 * columns, 8.0), 4.0 * rows + 1.0)

@@ -14,7 +14,7 @@ from seqmarket.attribution.journeys import Journeys
 from seqmarket.attribution.paths import Ints
 from seqmarket.attribution.plots.colors import DIVERGING, around_zero, ink_on
 from seqmarket.training.plots.journey import ago
-from seqmarket.training.plots.style import INK, dress, new_figure, notice
+from seqmarket.training.plots.style import INK, dress, new_figure, notice, plain
 
 MOST_TOUCHES = 8
 _TITLE = "Anonymous journeys to a conversion: credit of each touch, per conversion it counts for"
@@ -72,7 +72,7 @@ def _label(
     dress(axes)
     axes.grid(False)
     names = [
-        f"{journeys.channels[k]} · {ago(before)}"
+        f"{plain(journeys.channels[k])} · {ago(before)}"
         for k, before in zip(journeys.channel[touches], days, strict=True)
     ]
     axes.set_xticks(range(len(names)), names, fontsize=9, rotation=25)

@@ -13,7 +13,16 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from seqmarket.attribution.summary import ORGANIC
 from seqmarket.data.simulation.truth import Truth
-from seqmarket.training.plots.style import INK, MUTED, STRONG, WARM, dress, new_figure, notice
+from seqmarket.training.plots.style import (
+    INK,
+    MUTED,
+    STRONG,
+    WARM,
+    dress,
+    new_figure,
+    notice,
+    plain,
+)
 
 MOST_CHANNELS = 12
 _COLUMNS = 4
@@ -53,7 +62,7 @@ def shares_by_channel(channels: pl.DataFrame, level: float, truth: Truth | None 
     for axes, name in zip(panels.flat, shown, strict=False):
         _panel(axes, table.filter(pl.col("channel") == name), methods)
         axes.set_xlim(*limits)
-        axes.set_title(name, fontsize=12, color=INK, loc="left")
+        axes.set_title(plain(name), fontsize=12, color=INK, loc="left")
         if name in true:
             axes.axvline(true[name], color=INK, linewidth=1.6, linestyle="-", zorder=2)
     for place, axes in enumerate(panels.flat):

@@ -19,6 +19,7 @@ from seqmarket.training.plots.style import (
     dress,
     legend,
     new_figure,
+    plain,
 )
 
 MOST_EVENTS = 40
@@ -49,7 +50,8 @@ def attention_journey(
     bars = weights[-1]
     n_events = len(bars)
     times = [ago(days) for days in days_before[shown]]
-    events = [f"{channel} · {time}" for channel, time in zip(channels[shown], times, strict=True)]
+    names = map(plain, channels[shown])
+    events = [f"{channel} · {time}" for channel, time in zip(names, times, strict=True)]
     size = float(np.interp(n_events, [10, MOST_EVENTS], [11.5, 8]))
 
     figure = new_figure()

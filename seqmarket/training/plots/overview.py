@@ -20,6 +20,7 @@ from seqmarket.training.plots.style import (
     dress,
     new_figure,
     notice,
+    plain,
 )
 from seqmarket.training.results import (
     HIGHER_IS_BETTER,
@@ -134,9 +135,10 @@ def confusion_matrix(
             text = f"{share:.0%}" if share >= 0.005 else "<1%"
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color)
     ticks = np.arange(n_classes)
-    rows = [f"{name} ({n:,})" for name, n in zip(class_names, support, strict=True)]
+    names = [plain(name) for name in class_names]
+    rows = [f"{name} ({n:,})" for name, n in zip(names, support, strict=True)]
     axes.set_yticks(ticks, rows, fontsize=size)
-    axes.set_xticks(ticks, class_names, fontsize=size, rotation=40, ha="right")
+    axes.set_xticks(ticks, names, fontsize=size, rotation=40, ha="right")
     axes.set_xticks(ticks[:-1] + 0.5, minor=True)
     axes.set_yticks(ticks[:-1] + 0.5, minor=True)
     axes.grid(True, which="minor", color="white", linewidth=1.2)

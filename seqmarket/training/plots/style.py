@@ -83,6 +83,11 @@ def new_figure(width: float = 12.0, height: float = 8.0) -> Figure:
     return figure
 
 
+def plain(name: str) -> str:
+    """A name from a log as text: between two dollars, Matplotlib would read a formula."""
+    return name.replace("$", r"\$")
+
+
 def dress(axes: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
     """Gives axes the common look: left-aligned title, pale grid, no box."""
     axes.spines[["top", "right"]].set_visible(False)
