@@ -94,3 +94,12 @@ def by_customer(journeys: Journeys, credit: Floats) -> Floats:
     summed = np.zeros((journeys.n_customers, n))
     np.add.at(summed, (journeys.customer, journeys.channel), credit)
     return summed
+
+
+def shares_of(credit: Floats) -> Floats:
+    """(..., K) part of the credit of all touches that each of K channels has.
+
+    NaN where that is not above 0: there are no shares of nothing, or of harm.
+    """
+    total = credit.sum(axis=-1, keepdims=True)
+    return np.asarray(credit / np.where(total > 0, total, np.nan))

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from seqmarket.attribution.attributor import Attribution, by_customer
+from seqmarket.attribution.attributor import Attribution, by_customer, shares_of
 from seqmarket.attribution.journeys import Floats, Journeys
 
 
@@ -18,7 +18,8 @@ def comparison_table(journeys: Journeys, attributions: Mapping[str, Attribution]
     Columns: `method`, `organic_is`, `total` (conversions divided), `organic`, `organic_share` (of
     the total), `negative` (sum of the channels' credit below 0), `other`, `rank_correlation`
     (Spearman's, of the credit of the channels that are touched; null where all have the same) and
-    `share_difference` (mean absolute, of their shares; null where no touch has credit).
+    `share_difference` (mean absolute, of their shares; null where the credit of all touches is not
+    above 0).
     """
     touched = np.unique(journeys.channel)
     credit = {
@@ -56,6 +57,5 @@ def _rank_correlation(one: Floats, other: Floats) -> float | None:
 
 
 def _share_difference(one: Floats, other: Floats) -> float | None:
-    if not one.sum() or not other.sum():
-        return None
-    return float(np.abs(one / one.sum() - other / other.sum()).mean())
+    difference = np.abs(shares_of(one) - shares_of(other))
+    return float(difference.mean()) if np.isfinite(difference).any() else None

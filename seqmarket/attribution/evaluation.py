@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from seqmarket.attribution.attributor import Attribution, by_customer
-from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.attributor import Attribution, by_customer, shares_of
+from seqmarket.attribution.journeys import Journeys
 from seqmarket.data.simulation.truth import Truth
 
 
@@ -52,7 +52,7 @@ def against_truth(journeys: Journeys, found: Attribution, truth: Truth) -> Truth
     # A channel that the training period did not show has no place of its own.
     credit = np.array([given.get(name, 0.0) for name in names])
     true = truth.channels["shapley"].to_numpy()
-    share, true_share = _share(credit), _share(true)
+    share, true_share = shares_of(credit), shares_of(true)
     harmful = true < 0
     positive = credit[credit > 0].sum()
     return TruthScores(
@@ -87,8 +87,3 @@ def truth_table(
         plain = {name: value for name, value in vars(scores).items() if name != "channels"}
         rows.append({"method": method, **plain})
     return pl.DataFrame(rows).sort("share_error")
-
-
-def _share(credit: Floats) -> Floats:
-    total = credit.sum()
-    return np.asarray(credit / total if total > 0 else np.full(len(credit), np.nan))

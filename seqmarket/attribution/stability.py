@@ -11,7 +11,13 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from seqmarket.attribution.attributor import Attribution, Attributor, Evidence, by_customer
+from seqmarket.attribution.attributor import (
+    Attribution,
+    Attributor,
+    Evidence,
+    by_customer,
+    shares_of,
+)
 from seqmarket.attribution.journeys import Floats, Journeys, JourneySettings, make_journeys
 from seqmarket.attribution.paths import Ints
 from seqmarket.attribution.summary import resample
@@ -37,8 +43,8 @@ def stability_table(
     Columns: `method`; the mean absolute change of the channels' shares with half and twice the
     lookback (`lookback_half`, `lookback_double`) and where 10 and 20 % of the touches are lost by
     chance (`lost_10`, `lost_20`); and the mean width of the shares' intervals (`interval_width`).
-    Null where a method cannot be used, or no touch has credit. Methods that learn do so anew each
-    time; those that ask the run's model ask the same one.
+    Null where a method cannot be used, or the credit of all touches is not above 0. Methods that
+    learn do so anew each time; those that ask the run's model ask the same one.
 
     Args:
         evidence: What the methods looked at.
@@ -130,7 +136,5 @@ def _shares_of(method: Attributor, evidence: Evidence) -> Floats | None:
 
 
 def _shares(journeys: Journeys, found: Attribution) -> Floats:
-    """(K,) NaN where no touch has credit."""
-    credit = by_customer(journeys, found.credit).sum(axis=0)
-    total = credit.sum()
-    return np.asarray(credit / (total if total else np.nan))
+    """(K,) of the channels."""
+    return shares_of(by_customer(journeys, found.credit).sum(axis=0))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from seqmarket.attribution.attributor import Attribution, by_customer
+from seqmarket.attribution.attributor import Attribution, by_customer, shares_of
 from seqmarket.attribution.jackknife import jackknife_interval
 from seqmarket.attribution.journeys import Floats, Journeys
 
@@ -32,9 +32,9 @@ class Shares(NamedTuple):
     def share(self) -> tuple[Floats, Floats]:
         """(K,) and (R, K) part of the credit of all touches, which may be negative or above 1.
 
-        NaN where that is not above 0: there are no shares of nothing, or of harm.
+        See `shares_of`.
         """
-        return _of_touches(self.credit[None])[0], _of_touches(self.draws)
+        return shares_of(self.credit[:-1]), shares_of(self.draws[:, :-1])
 
     def credit_interval(self, level: float) -> Floats:
         """(2, K + 1) bounds."""
@@ -140,8 +140,3 @@ def channel_summary(
         ),
         roas=pl.when(pl.col("cost") > 0).then(pl.col("value") / pl.col("cost")),
     )
-
-
-def _of_touches(credit: Floats) -> Floats:
-    total = credit[:, :-1].sum(axis=1, keepdims=True)
-    return np.asarray(credit[:, :-1] / np.where(total > 0, total, np.nan))

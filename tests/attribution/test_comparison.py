@@ -27,6 +27,7 @@ def table(make: Make) -> pl.DataFrame:
         "up": said("up", 1.0, 2.0, 3.0, organic=2.0),
         "down": said("down", 4.0, 3.0, -1.0),
         "flat": said("flat", 0.0, 0.0, 0.0, organic=1.0),
+        "harm": said("harm", -1.0, -2.0, 1.0, organic=3.0),
     }
     return comparison_table(journeys, found)
 
@@ -38,7 +39,7 @@ def row(table: pl.DataFrame, method: str, other: str) -> dict[str, float]:
 
 
 def test_each_method_stands_beside_each(table: pl.DataFrame) -> None:
-    assert len(table) == 9
+    assert len(table) == 16
     found = row(table, "up", "down")
     assert (found["total"], found["organic"], found["organic_share"]) == (8.0, 2.0, 0.25)
     assert found["rank_correlation"] == pytest.approx(-1)
@@ -57,3 +58,9 @@ def test_where_nothing_can_be_compared_nothing_is_said(table: pl.DataFrame) -> N
     found = row(table, "up", "flat")
     assert (found["rank_correlation"], found["share_difference"]) == (None, None)
     assert table["rank_correlation"].is_nan().sum() == 0
+
+
+def test_there_are_no_shares_of_harm(table: pl.DataFrame) -> None:
+    for pair in (("harm", "up"), ("up", "harm"), ("harm", "harm")):
+        assert row(table, *pair)["share_difference"] is None
+    assert row(table, "harm", "up")["rank_correlation"] == pytest.approx(0.5)

@@ -121,6 +121,11 @@ def test_where_a_method_cannot_be_used_nothing_is_said(journeys: Journeys) -> No
     assert found["lost_10"] > 0
 
 
+def test_there_are_no_shares_of_harm(journeys: Journeys) -> None:
+    found = scores(journeys, Fixed(lambda _: -99.0))
+    assert [found[move] for move in MOVES] == [None] * 4
+
+
 def test_what_is_learnt_from_changes_as_well(journeys: Journeys) -> None:
     class Sees(Linear):
         seen: ClassVar[list[tuple[timedelta, int]]] = []

@@ -12,7 +12,7 @@ import pytest
 
 from seqmarket.attribution import summary
 from seqmarket.attribution.attributor import Attribution, Evidence, by_customer
-from seqmarket.attribution.journeys import Journeys, make_journeys
+from seqmarket.attribution.journeys import Floats, Journeys, make_journeys
 from seqmarket.attribution.linear import Linear
 from seqmarket.attribution.summary import ORGANIC, channel_summary, resample
 from seqmarket.attribution.touch_table import attribution_table
@@ -60,11 +60,10 @@ def counts_organic_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def shares_with_organic(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        summary,
-        "_of_touches",
-        lambda credit: credit[:, :-1] / np.maximum(credit.sum(axis=1, keepdims=True), 1e-9),
-    )
+    def shares(credit: Floats) -> Floats:
+        return np.asarray(credit[..., :-1] / np.maximum(credit.sum(axis=-1, keepdims=True), 1e-9))
+
+    patch.setattr(summary.Shares, "share", lambda own: (shares(own.credit), shares(own.draws)))
 
 
 def gives_everybody_to_one(patch: pytest.MonkeyPatch) -> None:
