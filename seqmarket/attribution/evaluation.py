@@ -26,7 +26,8 @@ class TruthScores:
         total_error: All conversions over the expected ones, less 1.
         placebo_share: Part of all positive credit that goes to channels that do nothing.
         harm_seen: Whether every channel that does harm has negative credit; None: there is none.
-        channels: `channel`, `share`, `true_share`, `credit`, `true_credit`, `error` (of the share).
+        channels: Those of the world, and others that have credit: `channel`, `share`,
+            `true_share`, `credit`, `true_credit`, `error` (of the share).
     """
 
     share_error: float
@@ -46,12 +47,15 @@ def against_truth(journeys: Journeys, found: Attribution, truth: Truth) -> Truth
         found: What the method says.
         truth: Of the same period: Shapley values of the channels.
     """
-    names = truth.channels["channel"].to_list()
+    worth = dict(truth.channels.select("channel", "shapley").iter_rows())
     each = by_customer(journeys, found.credit).sum(axis=0)
+    # What else counts as a touch, such as a visit, does nothing in the world.
+    others = dict.fromkeys(np.array(journeys.channels)[each != 0].tolist(), 0.0)
     given = dict(zip(journeys.channels, each, strict=True))
+    names = list(worth | others)
     # A channel that the training period did not show has no place of its own.
     credit = np.array([given.get(name, 0.0) for name in names])
-    true = truth.channels["shapley"].to_numpy()
+    true = np.array([worth.get(name, 0.0) for name in names])
     share, true_share = shares_of(credit), shares_of(true)
     harmful = true < 0
     positive = credit[credit > 0].sum()

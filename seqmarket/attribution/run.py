@@ -179,6 +179,9 @@ def _world(trained: TrainedModel, journeys: Journeys, tell: Callable[[str], None
     if days is None or not everybody:
         tell("the truth is not compared: it is known for whole days and all customers")
         return None
+    if journeys.settings.conversions == "first":
+        tell("the truth is not compared: it is of all purchases, and not of each customer's first")
+        return None
     return _World(source, days)
 
 

@@ -59,6 +59,18 @@ def test_the_truth_itself_has_no_error(journeys: Journeys) -> None:
     assert scores.harm_seen is True
 
 
+def test_credit_of_what_the_world_does_not_know_is_an_error(journeys: Journeys) -> None:
+    """Visits that were taken for touches do nothing."""
+    truth = Truth(
+        10.0, 2.0, 9, pl.DataFrame({"channel": ["mail"], "shapley": [8.0]}), pl.DataFrame(), None
+    )
+    scores = against_truth(journeys, said("some", 6.0, 0.0, 2.0, 2.0), truth)
+    assert scores.channels["channel"].to_list() == ["mail", "app"]
+    assert scores.channels["share"].to_list() == [0.75, 0.25]
+    assert scores.share_error == pytest.approx(0.25)
+    assert scores.placebo_share == pytest.approx(0.25)
+
+
 def test_methods_stand_by_their_error(journeys: Journeys) -> None:
     found = {"bad": said("bad", 0.0, 1.0, 9.0, 0.0), "good": said("good", 5.0, 3.0, 0.0, 4.0)}
     table = truth_table(journeys, found, TRUTH)

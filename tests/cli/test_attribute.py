@@ -84,6 +84,14 @@ def test_a_simulated_log_shows_its_truth(seqmarket, simulated) -> None:
     assert "attribution/test/last/share_error" in points
 
 
+def test_the_truth_of_all_purchases_is_not_held_against_the_first(seqmarket, simulated) -> None:
+    first = ["output=first", "attribution=last", "journeys.conversions=first"]
+    code, out, err = seqmarket(["attribute", str(simulated.folder), *first])
+    assert code == 0, err
+    assert "the truth is not compared: it is of all purchases" in out
+    assert not Path("first/truth.csv").exists()
+
+
 def test_chosen_journeys_come_before_those_of_the_log(seqmarket, simulated) -> None:
     some = ["output=all", "attribution=last", "journeys=default"]
     assert seqmarket(["attribute", str(simulated.folder), *some]).code == 0
