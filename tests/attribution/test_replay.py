@@ -72,7 +72,7 @@ def test_no_budget_is_overdrawn(cost: np.ndarray, credit: np.ndarray, part: floa
     money = part * cost.sum()
     for kept in (by_credit(credit, cost, money), uniform(cost, money)):
         assert ((kept >= 0) & (kept <= 1)).all()
-        assert kept @ cost <= money * (1 + 1e-9)
+        assert kept @ cost <= money * (1 + 1e-9) + 1e-12  # a budget may be next to nothing
     assert uniform(cost, money) @ cost == pytest.approx(money)
 
 
