@@ -30,6 +30,8 @@ def main(arguments: Sequence[str]) -> None:
             },
             "--markdown": {"type": Path, "metavar": "FILE", "help": "also write it as Markdown"},
             "--json": {"type": Path, "metavar": "FILE", "help": "also write it as JSON"},
+            "--csv": {"type": Path, "metavar": "FILE", "help": "also write it as CSV"},
+            "--parquet": {"type": Path, "metavar": "FILE", "help": "also write it as Parquet"},
             "--update": {
                 "type": Path,
                 "metavar": "FILE",
@@ -39,13 +41,22 @@ def main(arguments: Sequence[str]) -> None:
     )
     refuse_other_groups("leaderboard", overrides, ("paths", "tracking"))
     config = load_config(overrides)
-    for file in (options.markdown, options.json):
+    for file in (options.markdown, options.json, options.csv, options.parquet):
         if file:
             make_folder_of(file)
 
-    from seqmarket.comparison.leaderboard import leaderboards, to_json, to_markdown, update
+    import polars as pl
+
+    from seqmarket.comparison.leaderboard import (
+        leaderboards,
+        to_frame,
+        to_json,
+        to_markdown,
+        update,
+    )
     from seqmarket.comparison.overview import print_leaderboards
     from seqmarket.comparison.recorded import WITHOUT_ROWS, find_recorded
+    from seqmarket.data.spreadsheet import write_csv
     from seqmarket.training.tracking.lookup import EXPERIMENT
     from seqmarket.training.tracking.record import write_atomic
 
@@ -60,6 +71,10 @@ def main(arguments: Sequence[str]) -> None:
         if file:
             with writing(file):
                 write_atomic(file, text(boards).encode())
+    for file, write in ((options.csv, write_csv), (options.parquet, pl.DataFrame.write_parquet)):
+        if file:
+            with writing(file):
+                write(to_frame(boards), file)
     if options.update:
         with writing(options.update):
             update(options.update, boards)

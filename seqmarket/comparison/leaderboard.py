@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import polars as pl
 from seqmarket.comparison.changes import costs
 from seqmarket.comparison.contenders import Contender, grouped, named
 from seqmarket.comparison.recorded import RecordedRun
+from seqmarket.comparison.terms import find_obstacles
 from seqmarket.errors import SeqmarketError, did_you_mean
 from seqmarket.metrics.resampling import Interval
 from seqmarket.training.results import (
@@ -37,11 +38,13 @@ class Leaderboard:
         about: The log and the test period.
         models: Who is in it.
         columns: Task and metric.
+        apart: How its terms differ from those of the first table, in words.
     """
 
     about: str
     models: Sequence[Contender]
     columns: Sequence[tuple[str, str]]
+    apart: str = ""
 
     def value(self, model: Contender, task: str, metric: str) -> Interval | None:
         """The mean over the model's seeds, and of their intervals over customers."""
@@ -79,6 +82,7 @@ class Leaderboard:
                     rows.append(
                         {
                             "about": self.about,
+                            "apart": self.apart,
                             "model": model.name,
                             "seeds": len(model.runs),
                             "task": task,
@@ -174,7 +178,15 @@ def leaderboards(
             tables.append([run])
         else:
             table.append(run)
-    return [_leaderboard(table, columns) for table in tables]
+    boards = [_leaderboard(table, columns) for table in tables]
+    return [replace(board, apart=_apart(boards[0], board)) for board in boards]
+
+
+def _apart(first: Leaderboard, board: Leaderboard) -> str:
+    a, b = (table.models[0] for table in (first, board))
+    if a.runs[0].terms["customers"] != b.runs[0].terms["customers"]:
+        return "other customers"
+    return "; ".join(find_obstacles([a, b]).texts)
 
 
 def _same_terms(run: RecordedRun, other: RecordedRun) -> bool:
@@ -241,7 +253,8 @@ def to_markdown(boards: Sequence[Leaderboard]) -> str:
     for board in boards:
         heads, rows = board.cells(board.columns, mark="**")
         lines = [_line(heads), "|---" * len(heads) + "|", *map(_line, rows)]
-        blocks.append("\n".join([f"{board.about}:", "", *lines]))
+        apart = f" (differs from the first: {board.apart})" if board.apart else ""
+        blocks.append("\n".join([f"{board.about}{apart}:", "", *lines]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -270,5 +283,9 @@ def update(path: Path, boards: Sequence[Leaderboard]) -> None:
 
 def to_json(boards: Sequence[Leaderboard]) -> str:
     """The tables as JSON, for other programs."""
-    tables = [board.table().to_dicts() for board in boards]
-    return json.dumps([row for table in tables for row in table], indent=1)
+    return json.dumps(to_frame(boards).to_dicts(), indent=1)
+
+
+def to_frame(boards: Sequence[Leaderboard]) -> pl.DataFrame:
+    """The tables below each other; `about` and `apart` say which is which."""
+    return pl.concat([board.table() for board in boards], how="vertical_relaxed")

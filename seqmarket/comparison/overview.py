@@ -47,6 +47,8 @@ def print_leaderboards(boards: Sequence[Leaderboard]) -> None:
         )
     for board in boards:
         console.print(board.about, style="bold")
+        if board.apart:
+            console.print(f"differs from the first: {board.apart}", markup=False)
         for task in dict.fromkeys(task for task, _ in board.columns):
             heads, rows = board.cells([column for column in board.columns if column[0] == task])
             table = Table(box=box.HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False)

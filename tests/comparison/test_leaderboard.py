@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from seqmarket.comparison.leaderboard import BEGIN, END, leaderboards, to_markdown, update
+from seqmarket.comparison.leaderboard import (
+    BEGIN,
+    END,
+    leaderboards,
+    to_frame,
+    to_markdown,
+    update,
+)
 from seqmarket.errors import SeqmarketError
 
 VALUES = {
@@ -75,6 +82,21 @@ def test_other_terms_are_another_table(scored) -> None:
     boards = leaderboards([scored(), scored(terms=other), scored(terms=label), scored(seed=2)])
     assert [len(board.models[0].runs) for board in boards] == [2, 1, 1]
     assert boards[1].about == "made, test 2026-04-01 to 2026-05-01"
+    assert boards[0].apart == ""
+    assert boards[1].apart.startswith("split (")
+    assert boards[2].apart.startswith("label of churn (no purchase in 28 days; 14 days)")
+    assert to_frame(boards)["apart"].n_unique() == 3
+    with_others = leaderboards([scored(), scored(terms={"customers": "d00d"})])
+    assert [board.apart for board in with_others] == ["", "other customers"]
+
+
+def test_the_check_of_terms_is_what_keeps_tables_apart(scored, monkeypatch) -> None:
+    """The mutant that takes all terms for the same is caught by the number of tables."""
+    label = {"labels": {"churn": {"in_words": "14 days", "rule": {"window": 1}}}}
+    runs = [scored(), scored(terms=label)]
+    assert len(leaderboards(runs)) == 2
+    monkeypatch.setattr("seqmarket.comparison.leaderboard._same_terms", lambda run, other: True)
+    assert len(leaderboards(runs)) == 1
 
 
 def test_a_model_without_the_column_is_left_out_of_it(scored) -> None:
