@@ -98,7 +98,14 @@ def run(
         tracked.log_dataset(
             store.name, store.fingerprint, store.path.name, store.report, "training"
         )
-        tracked.set_tags({"seqmarket.data_fingerprint": store.fingerprint, "seqmarket.model": own})
+        tracked.set_tags(
+            {
+                "seqmarket.data_fingerprint": store.fingerprint,
+                "seqmarket.log": store.name,
+                "seqmarket.model": own,
+                "seqmarket.tasks": ", ".join(tasks),
+            }
+        )
         tracked.log_text(_gate_of(store), "gate.json")
         started = time.monotonic()
         fitted = _fit_deep(config, tasks, data, start, facts, tracked)
