@@ -125,11 +125,17 @@ class Journeys:
 
     @cached_property
     def purchases(self) -> Ints:
-        """Index of every purchase of the period, whether it is attributed or not."""
+        """Index of every purchase of the period that shows a rate, whether it is attributed or not.
+
+        A customer's first event is what they are known by: had it not come, they would not be in
+        the log, and so it shows no rate.
+        """
         events = self.events
         inside = (events.time >= self.period.start) & (events.time < self.period.end)
         bought = np.flatnonzero(events.purchase & inside)
-        return bought[self.members[self.owner[bought]]]
+        owner = self.owner[bought]
+        shown = self.members[owner] & (bought != events.offsets[owner])
+        return np.asarray(bought[shown])
 
     @cached_property
     def customer(self) -> Ints:

@@ -80,11 +80,11 @@ def gather_signals(journeys: Journeys, blocks: Blocks) -> Signals:
     c, d = journeys.n_customers, blocks.number
     inside = (events.time >= period.start) & (events.time < period.end)
     inside &= journeys.members[journeys.owner]
-    first = np.zeros(events.n_events, dtype=np.bool_)
-    first[events.offsets[:-1]] = True
-    others = ~journeys.is_touch & ~events.purchase & ~first
+    shows = inside.copy()
+    shows[events.offsets[:-1]] = False
+    others = ~journeys.is_touch & ~events.purchase
     series = [
-        (which & (column == kind) & inside, own)
+        (which & (column == kind) & shows, own)
         for which, column, own in (
             (journeys.is_touch, events.channel, False),
             (others, events.event_type, True),
@@ -92,7 +92,7 @@ def gather_signals(journeys: Journeys, blocks: Blocks) -> Signals:
         for kind in np.unique(column[which])
     ]
     series = [(which, own) for which, own in series if which.sum() >= _ENOUGH]
-    series.append((events.purchase & inside, True))
+    series.append((events.purchase & shows, True))
     cell = blocks.cell(journeys.owner, events.time)
     counts = np.stack([np.bincount(cell[which], minlength=c * d) for which, _ in series])
 
@@ -105,7 +105,7 @@ def gather_signals(journeys: Journeys, blocks: Blocks) -> Signals:
     known = (known - known.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
 
     shown = begins.copy()
-    active = np.flatnonzero((others | events.purchase | first) & inside)
+    active = np.flatnonzero((others | events.purchase | ~shows) & inside)
     np.maximum.at(shown, journeys.owner[active], events.time[active])
     newest = blocks.of_time(shown)
     return Signals(

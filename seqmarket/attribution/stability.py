@@ -85,10 +85,11 @@ def without_some(journeys: Journeys, part: float, seed: int) -> Journeys:
 
     Args:
         journeys: The journeys.
-        part: Of all touches of the log, that is lost.
+        part: Of all touches of the log but customers' first events, that is lost.
         seed: Of which; the same touches are lost from all journeys of a log.
     """
     lucky = np.random.default_rng(seed).random(journeys.events.n_events) >= part
+    lucky[journeys.events.offsets[:-1]] = True  # what customers are known by
     kept = np.flatnonzero(lucky | ~journeys.is_touch)
     return _again(journeys, journeys.settings, _only(journeys.events, kept))
 

@@ -139,6 +139,7 @@ def moments_hold(journeys: Journeys, longest: float) -> None:
         (owner[e], time[e])
         for e in range(len(time))
         if journeys.events.purchase[e]
+        and e not in offsets  # what a customer is known by shows no rate
         and period.start <= time[e] < period.end
         and journeys.members[owner[e]]
     ]

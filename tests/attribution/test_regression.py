@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seqmarket.attribution import regression as module
-from seqmarket.attribution.attributor import Attribution
+from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.journeys import Floats, Journeys
 from seqmarket.attribution.moments import Pairs, earlier_touches
 from seqmarket.attribution.paths import Ints
@@ -201,6 +201,40 @@ def test_groups_give_intervals_around_what_is_found(
     each = np.array(list(world.by_channel(found.credit).values()))
     assert found.replicates[:, :-1].mean(axis=0) == pytest.approx(each, abs=0.03 * found.total)
     assert found.replicates[:, -1].std() > 0
+
+
+def what_customers_are_known_by_is_no_effect(make: Make) -> None:
+    """Everybody is in the log since a purchase; mail comes by chance, and does nothing."""
+    random = np.random.default_rng(1)
+    log: list[list[tuple[Any, ...]]] = []
+    for known_since in random.uniform(0, 40, 600):
+        there = 100 - known_since
+        journey = [(float(known_since), "buy")]
+        for name, rate in (("buy", 0.03), ("mail", 0.05)):
+            times = random.uniform(known_since, 100, random.poisson(rate * there))
+            journey += [(float(time), name) for time in times]
+        log.append(sorted(journey))
+    touches = {"event_type": ["touch"]}
+    history, journeys = (make(log, *days, touches=touches) for days in ((0, 60), (60, 100)))
+    found = Regression(groups=0).attribute(Evidence(journeys, history))
+    assert abs(found.credit.sum()) < 0.05 * found.total
+
+
+def test_what_customers_are_known_by_is_no_effect(make: Make) -> None:
+    what_customers_are_known_by_is_no_effect(make)
+
+
+def test_an_effect_of_what_they_are_known_by_is_noticed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def every(journeys: Journeys) -> Any:
+        return np.flatnonzero(
+            journeys.events.purchase & (journeys.events.time < journeys.period.end)
+        )
+
+    monkeypatch.setattr(Journeys, "purchases", property(every))
+    with pytest.raises(AssertionError):
+        what_customers_are_known_by_is_no_effect(make)
 
 
 def test_without_purchases_there_is_nothing_to_learn(make: Make, known: tuple[Any, Truth]) -> None:

@@ -98,6 +98,14 @@ def test_some_touches_are_lost_and_nothing_else(journeys: Journeys) -> None:
     assert not np.array_equal(other.events.time, after.time)
 
 
+def test_who_has_one_touch_alone_is_still_there(make: Make) -> None:
+    log = [[(1, "mail"), (2, "search"), (3, "buy"), (4, "mail"), (5, "buy")]] * 30
+    journeys = make([*log, *([[(2, "mail")]] * 30)])
+    assert (np.diff(without_some(journeys, 0.2, 1).events.offsets) > 0).all()
+    found = scores(journeys, Regression(groups=0))
+    assert all(found[move] is not None for move in MOVES)
+
+
 def test_intervals_are_as_wide_as_customers_differ(make: Make) -> None:
     alike = [[(1, "mail"), (2, "search"), (3, "buy")]] * 9
     apart = [[(1, name), (3, "buy")] for name in ["mail", "search"] * 9]
