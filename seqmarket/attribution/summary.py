@@ -92,7 +92,7 @@ def channel_summary(
     Columns: `method`, `organic_is`, `channel`, `touches` and `cost` (within the period), `credit`
     (conversions, signed) with `credit_low` and `credit_high`, `share` (of the credit of all
     touches) with its bounds, `value`, `cpa` (cost per conversion credited, where that is positive)
-    and `roas` (value per cost).
+    and `roas` (value per cost, where conversions have values).
 
     Args:
         journeys: The journeys.
@@ -133,10 +133,11 @@ def channel_summary(
             )
         )
     table = pl.concat(frames)
+    valued = bool(journeys.value.any())
     used = (pl.col("touches") > 0) | (pl.col("credit") != 0) | (pl.col("channel") == ORGANIC)
     return table.filter(used).with_columns(
         cpa=pl.when((pl.col("credit") > 0) & (pl.col("cost") > 0)).then(
             pl.col("cost") / pl.col("credit")
         ),
-        roas=pl.when(pl.col("cost") > 0).then(pl.col("value") / pl.col("cost")),
+        roas=pl.when((pl.col("cost") > 0) & valued).then(pl.col("value") / pl.col("cost")),
     )

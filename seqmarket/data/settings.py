@@ -20,7 +20,8 @@ def parse_duration(value: Any) -> timedelta:
     """Reads ``7d``, ``12h``, ``90m``, ``30s`` or ``4w``.
 
     Raises:
-        ValueError: For anything else, a bare number included: its unit would be a guess.
+        ValueError: For anything else, a bare number included: its unit would be a guess; and for
+            what no calendar holds.
     """
     if isinstance(value, timedelta):
         return value
@@ -29,7 +30,10 @@ def parse_duration(value: Any) -> timedelta:
         raise ValueError(
             f"a duration is a number and one of s, m, h, d, w, as in 7d; got {value!r}"
         )
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError as error:
+        raise ValueError(f"{value!r} is longer than can be reckoned with") from error
 
 
 def parse_size(value: Any) -> int:

@@ -118,6 +118,8 @@ def test_wrong_names_are_told(overrides: list[str], said: str) -> None:
         (["fold=tst"], "fold: expected 'train', 'validation' or 'test', got 'tst'"),
         (["level=1"], "level"),
         (["journeys.lookback=30"], "journeys.lookback"),
+        (["journeys.lookback=99999999999d"], "journeys.lookback"),
+        (["journeys.lookback=9999999999w"], "journeys.lookback"),
         (["resamples=-1"], "resamples"),
     ],
 )

@@ -84,6 +84,13 @@ def test_wrong_figures_are_noticed(
         test_figures_are_as_by_hand(make)
 
 
+def test_without_values_there_is_no_return(make: Make) -> None:
+    journeys = make([[(1.0, "mail", 0.0, 2.0), (2.0, "buy")]])
+    table = summary.channel_summary(journeys, {"linear": linear(journeys)})
+    mail = table.row(by_predicate=pl.col("channel") == "mail", named=True)
+    assert (mail["cpa"], mail["roas"]) == (pytest.approx(2.0), None)
+
+
 def test_touches_and_costs_are_those_of_the_period(make: Make) -> None:
     """Credit may go to a touch before it all the same."""
     log: Log = [[(8.0, "mail", 0.0, 4.0), (11.0, "search", 0.0, 1.0), (12.0, "buy", 6.0)]]
@@ -120,7 +127,7 @@ def test_shares_are_of_the_resamples_that_have_any(make: Make) -> None:
 
 
 def test_what_costs_nothing_or_sells_nothing_has_no_price(make: Make) -> None:
-    journeys = make([[(1.0, "mail"), (3.0, "buy")], [(1.0, "search", 0.0, 1.0)]])
+    journeys = make([[(1.0, "mail"), (3.0, "buy", 5.0)], [(1.0, "search", 0.0, 1.0)]])
     table = channel_summary(journeys, {"linear": linear(journeys)}, n_resamples=5)
     rows = {row["channel"]: row for row in table.iter_rows(named=True)}
     assert rows["mail"]["cpa"] is rows["mail"]["roas"] is rows["search"]["cpa"] is None
