@@ -105,7 +105,8 @@ def earlier_touches(journeys: Journeys, customer: Ints, time: Ints) -> Pairs:
 def earlier_events(journeys: Journeys, among: Ints, customer: Ints, time: Ints) -> Pairs:
     """Events before some moments and their margin, up to the lookback.
 
-    One at the moment itself is not before it.
+    One at the moment itself is not before it. A purchase between ends nothing (`restart` is of
+    paths): what a touch does goes on.
 
     Args:
         journeys: Of any period; the events are those of the whole log.

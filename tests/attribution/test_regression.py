@@ -11,7 +11,7 @@ import pytest
 
 from seqmarket.attribution import regression as module
 from seqmarket.attribution.attributor import Attribution, Evidence
-from seqmarket.attribution.journeys import Floats, Journeys
+from seqmarket.attribution.journeys import Floats, Journeys, make_journeys
 from seqmarket.attribution.moments import Pairs, earlier_touches
 from seqmarket.attribution.paths import Ints
 from seqmarket.attribution.regression import Regression
@@ -201,6 +201,19 @@ def test_groups_give_intervals_around_what_is_found(
     each = np.array(list(world.by_channel(found.credit).values()))
     assert found.replicates[:, :-1].mean(axis=0) == pytest.approx(each, abs=0.03 * found.total)
     assert found.replicates[:, -1].std() > 0
+
+
+def test_a_touch_goes_on_working_after_a_purchase(known: tuple[Any, Truth]) -> None:
+    """Of the touches that are on no path, those a lookback before a conversion have credit."""
+    evidence = known[0].evidence
+    found, journeys = Regression(groups=0).attribute(evidence), evidence.journeys
+    settings = journeys.settings.model_copy(update={"restart": False})
+    longer = make_journeys(journeys.events, journeys.spec, journeys.period, settings)
+    on_a_path, before = np.zeros((2, len(journeys.touch)), dtype=np.bool_)
+    on_a_path[journeys.converting.rows()[1]] = True
+    before[longer.converting.rows()[1]] = True
+    assert np.abs(found.credit[before & ~on_a_path]).sum() > 1
+    assert not found.credit[~before].any()
 
 
 def what_customers_are_known_by_is_no_effect(make: Make) -> None:

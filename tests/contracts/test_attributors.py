@@ -22,8 +22,10 @@ from seqmarket.attribution.config import (
     build_methods,
     parse_attribute_config,
 )
+from seqmarket.attribution.deconfounded import Deconfounded
 from seqmarket.attribution.journeys import Floats, Journeys, make_journeys
 from seqmarket.attribution.linear import Linear
+from seqmarket.attribution.regression import Regression
 from seqmarket.attribution.run import gather
 from seqmarket.cli.compose import load_plain
 from seqmarket.data.log_settings import LogSettings
@@ -151,9 +153,14 @@ def conserves(method: Attributor, evidence: Evidence) -> None:
 
 
 def credits_nothing_outside_paths(method: Attributor, evidence: Evidence) -> None:
-    found = method.attribute(evidence)
-    outside = np.ones(len(evidence.journeys.touch), dtype=np.bool_)
-    outside[evidence.journeys.converting.rows()[1]] = False
+    journeys, found = evidence.journeys, method.attribute(evidence)
+    outside = np.ones(len(journeys.touch), dtype=np.bool_)
+    if isinstance(method, Regression | Deconfounded):  # to them, a purchase ends no path
+        settings = journeys.settings.model_copy(update={"restart": False})
+        journeys = make_journeys(
+            journeys.events, journeys.spec, journeys.period, settings, journeys.members
+        )
+    outside[journeys.converting.rows()[1]] = False
     assert outside.any()
     assert not found.credit[outside].any()
     assert not found.value[outside].any()
