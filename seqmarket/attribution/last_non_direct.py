@@ -13,7 +13,7 @@ from seqmarket.attribution.rules import PathTouches, Rule
 class LastNonDirect(Rule):
     """The last touch that is not direct; the last one, where all are.
 
-    Direct channels are those of `journeys.direct`.
+    Direct channels are those of `journeys.direct`. Unless some are named, it is `last`.
     """
 
     name: ClassVar[str] = "last_non_direct"
