@@ -1,4 +1,4 @@
-"""Registers a run's model; the same as `seqmarket register`."""
+"""Puts the model of a run into the registry; the same as `seqmarket register`."""
 
 import sys
 

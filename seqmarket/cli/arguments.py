@@ -11,7 +11,9 @@ from seqmarket.errors import SeqmarketError
 
 _OVERRIDE = re.compile(r"^(~[\w@][\w/@.]*(=.*)?|\+{0,2}[\w@][\w/@.]*=.*)$", re.DOTALL)
 
-RUN_HELP = "a run: its folder, a checkpoint file, 'last', or the id of an MLflow run"
+RUN_HELP = (
+    "a run: its folder, a checkpoint file, 'last', the id of an MLflow run, or models:/NAME@ALIAS"
+)
 
 
 def parse_arguments(

@@ -75,7 +75,6 @@ class Report:
                 {
                     "name": contender.name,
                     "model": contender.model,
-                    "is_own": contender.is_own,
                     "runs": [
                         {"name": run.name, "record": run.key, "seed": run.seed}
                         for run in contender.runs

@@ -1,4 +1,4 @@
-"""Finds a trained model by its file, its run's folder, `last`, or its id in MLflow."""
+"""Finds a trained model by its file, its run's folder, `last`, its id in MLflow, or an alias."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from seqmarket.errors import SeqmarketError
 from seqmarket.training.config import PathsConfig
 from seqmarket.training.resume import CHECKPOINTS
 from seqmarket.training.tracking.download import download_artifact
+from seqmarket.training.tracking.lookup import REGISTERED, Lookup
 from seqmarket.training.tracking.settings import TrackingSettings
 
 MODEL_FILE = "model.ckpt"
@@ -37,6 +38,7 @@ def find_run(run: str, paths: PathsConfig, tracking: TrackingSettings) -> FoundR
     Raises:
         SeqmarketError: If there is no such run, or it has no model (yet).
     """
+    run = _run_behind(run, tracking)
     model_file = find_model(run, paths, tracking)
     if run != "last" and not Path(run).exists():
         return FoundRun(model_file, None, run)
@@ -53,13 +55,15 @@ def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path
 
     Args:
         run: A checkpoint file, a run's folder, `last` (the newest finished run under
-            `paths.output_dir`), or the id of an MLflow run. What looks like a path is one.
+            `paths.output_dir`), the id of an MLflow run, or ``models:/NAME@ALIAS`` in the model
+            registry. What else looks like a path is one.
         paths: Where runs are written.
         tracking: Where MLflow runs are recorded.
 
     Raises:
         SeqmarketError: If there is no such run, or it has no model (yet).
     """
+    run = _run_behind(run, tracking)
     path = Path(run)
     if path.is_file():
         return path
@@ -86,6 +90,11 @@ def find_model(run: str, paths: PathsConfig, tracking: TrackingSettings) -> Path
     folder = Path(tempfile.mkdtemp(prefix="seqmarket-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return download_artifact(tracking, run, f"{CHECKPOINTS}/{MODEL_FILE}", folder)
+
+
+def _run_behind(run: str, tracking: TrackingSettings) -> str:
+    """The id of the run that made a registered model; anything else as it is."""
+    return Lookup(tracking).runs(run)[0].run_id if run.startswith(REGISTERED) else run
 
 
 def _in_folder(folder: Path) -> Path:

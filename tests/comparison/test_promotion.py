@@ -1,100 +1,152 @@
-"""A model becomes the champion by a comparison with the present one, and by no other."""
+"""Who may become champion: what counts as a comparison, and what speaks against."""
 
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from seqmarket.comparison.contest import run_contest
-from seqmarket.comparison.matched import match
-from seqmarket.comparison.promotion import check_promotion, evidence
-from seqmarket.comparison.report import Report
+from seqmarket.comparison import promotion
+from seqmarket.comparison.promotion import (
+    Entrant,
+    KeptComparison,
+    check_promotion,
+    evidence,
+    read_comparisons,
+)
 from seqmarket.errors import SeqmarketError
 
-COMMAND = "seqmarket compare CHAMPION RUN"
+CANDIDATE = Entrant("lstm (22)", "22", "lstm", ("churn", "value"))
+CHAMPION = Entrant("version 1", "11", "gru", ("churn", "value"))
+COMMAND = "seqmarket compare models:/m@champion 22"
 
 
-@pytest.fixture
-def champion(make_run):
-    return make_run(seed=1, noise=1.5)
+def kept(verdicts: dict[str, str], place: str = "comparisons/gru", **changes: Any):
+    about = {
+        "verdict": "lstm and gru.",
+        "restricted": [],
+        "level": 0.95,
+        "resamples": 2_000,
+        "contenders": [
+            {"name": "gru", "model": "gru", "runs": [{"record": "11"}]},
+            {"name": "lstm", "model": "lstm", "runs": [{"record": "22"}, {"record": "23"}]},
+        ],
+        "tasks": {
+            task: {"reference": "gru", "verdicts": {"lstm": said}}
+            for task, said in verdicts.items()
+        },
+        **changes,
+    }
+    return KeptComparison(place, about)
 
 
-@pytest.fixture
-def compared(contend, champion):
-    """Compares a candidate with the champion, and puts the report among its artifacts."""
-
-    def compare(run, *, against=None, place="champion", restrict=False, turned=False):
-        pair = [contend("champion", against or champion), contend("candidate", run)]
-        pair = pair[::-1] if turned else pair
-        report = Report(run_contest(pair, match(pair, restrict=restrict), n_resamples=100))
-        report.write(run.folder / "comparisons" / place)
-        return run
-
-    return compare
+NO_WORSE = {"churn": "better", "value": "no difference"}
 
 
-def test_without_a_comparison_it_is_refused_with_the_command(make_run, champion) -> None:
+@pytest.mark.parametrize(
+    "verdicts",
+    [NO_WORSE, {"churn": "better", "value": "worse"}, dict.fromkeys(NO_WORSE, "no difference")],
+)
+def test_better_somewhere_or_worse_nowhere_is_enough(verdicts) -> None:
+    item = kept(verdicts)
+    assert check_promotion(CANDIDATE, CHAMPION, [item], COMMAND) is item
+
+
+def test_without_a_comparison_the_command_is_named() -> None:
     with pytest.raises(SeqmarketError, match="was not compared") as refused:
-        check_promotion(make_run(seed=2), champion.key, COMMAND)
-    assert str(refused.value.fix).startswith(COMMAND)
+        check_promotion(CANDIDATE, CHAMPION, [], COMMAND)
+    assert COMMAND in str(refused.value.fix)
     assert "--without-comparison" in str(refused.value.fix)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_better_one_is_let_through_whoever_was_the_reference(
-    make_run, champion, compared, turned
-) -> None:
-    run = compared(make_run(seed=2, noise=0.0, config={"x": 1}), turned=turned)
-    found = check_promotion(run, champion.key, COMMAND)
-    assert found.verdicts["churn"] == "better"
-    assert found.place == "comparisons/champion"
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"restricted": ["split (kind: time, or customer)"]}, "restricted to the rows"),
+        ({"level": 0.999}, "tested at 99.9%"),
+        ({"level": 0.5}, "tested at 50.0%"),
+        ({"resamples": 100}, "has 100 resamples"),
+    ],
+)
+def test_what_does_not_count_is_said(changes, said) -> None:
+    with pytest.raises(SeqmarketError, match=said):
+        check_promotion(CANDIDATE, CHAMPION, [kept(NO_WORSE, **changes)], COMMAND)
+    assert evidence(CANDIDATE, CHAMPION, [kept(NO_WORSE, **changes)]) is None
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_worse_one_is_refused(make_run, champion, compared, turned) -> None:
-    run = compared(make_run(seed=2, noise=40.0, config={"x": 1}), turned=turned)
-    with pytest.raises(SeqmarketError, match=r"worse than the champion \(churn"):
-        check_promotion(run, champion.key, COMMAND)
+def test_a_test_that_cannot_decide_does_not_count() -> None:
+    """With thirty others beside it nothing is ever worse, whatever it is."""
+    crowd = {f"other-{place}": "no difference" for place in range(30)}
+    tasks = {
+        task: {"reference": "gru", "verdicts": {"lstm": "no difference", **crowd}}
+        for task in ("churn", "value")
+    }
+    with pytest.raises(SeqmarketError, match="2,000 resamples cannot decide 62 tests"):
+        check_promotion(CANDIDATE, CHAMPION, [kept(NO_WORSE, tasks=tasks)], COMMAND)
 
 
-def test_no_difference_is_no_obstacle(make_run, champion, compared) -> None:
-    run = compared(make_run(seed=2, noise=1.5))
-    found = check_promotion(run, champion.key, COMMAND)
-    assert set(found.verdicts.values()) == {"no difference"}
-
-
-def test_a_comparison_with_another_run_does_not_count(make_run, champion, compared) -> None:
-    run = compared(make_run(seed=2, noise=0.0, config={"x": 1}), against=make_run(seed=7))
+@pytest.mark.parametrize(
+    "contenders",
+    [
+        # of another champion
+        [("gru", "gru", "10"), ("lstm", "lstm", "22")],
+        # of another run
+        [("gru", "gru", "11"), ("lstm", "lstm", "21")],
+        # of a baseline beside the champion
+        [("gru", "majority", "11"), ("lstm", "lstm", "22")],
+        # of a baseline beside the candidate
+        [("gru", "gru", "11"), ("lstm", "majority", "22")],
+        # the other way round
+        [("lstm", "gru", "11"), ("gru", "lstm", "22")],
+    ],
+)
+def test_a_comparison_of_others_does_not_count(contenders) -> None:
+    of = [
+        {"name": name, "model": model, "runs": [{"record": record}]}
+        for name, model, record in contenders
+    ]
     with pytest.raises(SeqmarketError, match="was not compared"):
-        check_promotion(run, champion.key, COMMAND)
+        check_promotion(CANDIDATE, CHAMPION, [kept(NO_WORSE, contenders=of)], COMMAND)
 
 
-def test_a_restricted_comparison_does_not_count(make_run, champion, compared) -> None:
-    run = make_run(seed=2, noise=0.0, skipped=20, config={"x": 1})
-    compared(run, restrict=True)
-    with pytest.raises(SeqmarketError, match="was not compared"):
-        check_promotion(run, champion.key, COMMAND)
+def test_a_task_that_the_champion_does_not_answer_is_no_comparison_with_it() -> None:
+    tasks = {"churn": {"reference": "gbdt", "verdicts": {"lstm": "better"}}}
+    assert evidence(CANDIDATE, CHAMPION, [kept({}, tasks=tasks)]) is None
 
 
-def test_a_baseline_of_the_run_is_not_the_candidate(make_run, champion, contend) -> None:
-    run = make_run(seed=2)
-    pair = [contend("champion", champion), contend("majority", run, model="majority")]
-    Report(run_contest(pair, match(pair), n_resamples=100)).write(run.folder / "comparisons" / "c")
-    assert list(evidence(run, champion.key)) == []
+def test_worse_and_nowhere_better_is_refused() -> None:
+    worse = kept({"churn": "worse", "value": "no difference"})
+    with pytest.raises(SeqmarketError, match="is worse than the present champion"):
+        check_promotion(CANDIDATE, CHAMPION, [worse], COMMAND)
 
 
-def test_the_newest_comparison_decides(make_run, champion, compared) -> None:
-    run = make_run(seed=2, noise=0.0, config={"x": 1})
-    compared(run, place="newer")
-    older = run.folder / "comparisons" / "older"
-    older.mkdir()
-    about = json.loads((run.folder / "comparisons" / "newer" / "about.json").read_text())
-    about["tasks"] = {"churn": {"reference": "champion", "verdicts": {"candidate": "worse"}}}
-    (older / "about.json").write_text(json.dumps(about))
-    os.utime(older / "about.json", (1, 1))
-    assert check_promotion(run, champion.key, COMMAND).place == "comparisons/newer"
-    os.utime(older / "about.json", (2**31, 2**31))
-    with pytest.raises(SeqmarketError, match="worse"):
-        check_promotion(run, champion.key, COMMAND)
+def test_nobody_chooses_the_kindest_of_several() -> None:
+    worse = kept({"churn": "worse"}, place="comparisons/other")
+    with pytest.raises(SeqmarketError, match="is worse than"):
+        check_promotion(CANDIDATE, CHAMPION, [kept(NO_WORSE), worse], COMMAND)
+
+
+def test_a_task_is_not_lost_unseen() -> None:
+    small = Entrant("lstm (22)", "22", "lstm", ("churn",))
+    with pytest.raises(SeqmarketError, match="does not answer value, as the champion does"):
+        check_promotion(small, CHAMPION, [kept({"churn": "better"})], COMMAND)
+
+
+def test_the_mutant_that_heeds_no_shortcoming_is_caught(monkeypatch) -> None:
+    monkeypatch.setattr(promotion.KeptComparison, "shortcoming", "")
+    restricted = kept(NO_WORSE, restricted=["rows"])
+    assert check_promotion(CANDIDATE, CHAMPION, [restricted], COMMAND) is restricted
+
+
+def test_comparisons_are_read_from_the_artifacts(tmp_path: Path) -> None:
+    for name, text in {
+        "gru": json.dumps(kept(NO_WORSE).about),
+        "cut": '{"verdict": ',
+        "old": '{"verdict": "of before"}',
+    }.items():
+        (tmp_path / "comparisons" / name).mkdir(parents=True)
+        (tmp_path / "comparisons" / name / "about.json").write_text(text)
+    assert [item.place for item in read_comparisons(tmp_path)] == ["comparisons/gru"]
+    assert read_comparisons(tmp_path / "nowhere") == []

@@ -65,13 +65,6 @@ def add_to_run(
     return _sent(push, given, Path(settings.root), later)
 
 
-def mlflow_id_of(run_dir: Path, settings: TrackingSettings) -> str | None:
-    """The id of a run that has a folder here in this MLflow; None: it was not sent there."""
-    uri = without_credentials(resolve_uri(settings.uri, Path(settings.root)))
-    found = RunRecord(run_dir / RECORD_FOLDER).mirror(uri).get("run_id")
-    return None if found is None else str(found)
-
-
 def add_to_mlflow(
     run_id: str,
     settings: TrackingSettings,

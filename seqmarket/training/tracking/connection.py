@@ -36,6 +36,7 @@ def load_mlflow(*, database: bool) -> None:
     """Imports MLflow quietly: 1.3 s, and 0.7 s more for its database part."""
     # Telemetry would look for the network at import. Who wants it can still switch it on.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow and its libraries warn about one another
         import mlflow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class LoggedRun:
     Attributes:
         run_id: Its id.
         name: Its name.
-        status: Such as `FINISHED`.
+        status: Such as `FINISHED`; `DELETED` where it is in the bin.
         start_time: Milliseconds since 1970-01-01 UTC.
         tags: By name.
         metrics: Last values, by name.
@@ -60,13 +59,18 @@ class Lookup:
     Args:
         settings: Where it is.
 
+    Attributes:
+        uri: The resolved address.
+        client: What speaks to it.
+        timeout: Longest wait in seconds for one answer of a server.
+
     Raises:
         SeqmarketError: There is no such database.
     """
 
     def __init__(self, settings: TrackingSettings) -> None:
         self.uri = resolve_uri(settings.uri, Path(settings.root))
-        self._timeout = settings.connect_timeout
+        self.timeout = settings.connect_timeout
         if not is_remote(self.uri) and not database_file(self.uri).is_file():
             # MLflow would make a new database, only to find nothing in it.
             raise SeqmarketError(
@@ -90,7 +94,7 @@ class Lookup:
         from mlflow.exceptions import MlflowException
 
         try:
-            with short_patience(self._timeout):
+            with short_patience(self.timeout):
                 found = self._runs(wanted)
         except (MlflowException, OSError) as error:
             raise SeqmarketError(
@@ -104,6 +108,22 @@ class Lookup:
             )
         return sorted(map(_logged, found), key=lambda run: run.start_time)
 
+    def artifacts(self, run_id: str, folder: str) -> list[str]:
+        """Paths of what lies directly in a folder of a run's artifacts.
+
+        Raises:
+            SeqmarketError: MLflow does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return [item.path for item in self.client.list_artifacts(run_id, folder)]
+        except (MlflowException, OSError) as error:
+            raise SeqmarketError(
+                f"the artifacts of the run {run_id} cannot be listed ({reason(error, self.uri)})",
+                where=without_credentials(self.uri),
+            ) from error
+
     def fetch(self, run_id: str, artifacts: Sequence[str], folder: Path) -> None:
         """Copies files, or folders, of a run; those that it does not have are left out.
 
@@ -112,7 +132,6 @@ class Lookup:
         """
         from mlflow.exceptions import MlflowException
 
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         for artifact in artifacts:
             try:
                 parent = PurePosixPath(artifact).parent.as_posix()
@@ -164,7 +183,7 @@ def _logged(run: Run) -> LoggedRun:
     return LoggedRun(
         run_id=run.info.run_id,
         name=run.info.run_name,
-        status=run.info.status,
+        status=run.info.status if run.info.lifecycle_stage == "active" else "DELETED",
         start_time=run.info.start_time,
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
