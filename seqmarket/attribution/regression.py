@@ -97,7 +97,8 @@ class Regression(Settings):
 
     def _credit(self, journeys: Journeys, pairs: Pairs, each: Floats) -> Attribution:
         """From (V, K * H) effects at the conversions."""
-        parts = each.reshape(len(each), len(journeys.channels), -1).sum(axis=2)
+        shape = len(each), len(journeys.channels), len(self.half_lives)
+        parts = each.reshape(shape).sum(axis=2)
         values, organic = shapley_values(
             parts,
             lambda some: np.asarray(some.sum(axis=1)),
@@ -133,7 +134,7 @@ class Regression(Settings):
         """(N, kinds * H) counts of each kind of event, faded."""
         cell = pairs.moment * kinds + kind[pairs.event]
         counts = [np.bincount(cell, 0.5 ** (pairs.age / h), n * kinds) for h in self.half_lives]
-        return np.stack(counts, axis=1).reshape(n, -1).astype(np.float64)
+        return np.stack(counts, axis=1).reshape(n, kinds * len(counts)).astype(np.float64)
 
 
 class _Fit:

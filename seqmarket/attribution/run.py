@@ -75,9 +75,8 @@ def attribute_run(
         tell: Told of each method that is done, in a line.
 
     Raises:
-        SeqmarketError: The log has changed since the run was trained, it has neither touches nor
-            conversions then, or not the column that is named for a hold-out, or no method can be
-            used.
+        SeqmarketError: The log has changed since the run was trained, it has no conversion then, or
+            not the column that is named for a hold-out, or no method can be used.
     """
     set_threads(trained.config.training.threads)  # results repeat with the same number only
     store = own_store(trained)
@@ -85,6 +84,12 @@ def attribute_run(
     if settings.holdout:
         check_holdout(evidence.journeys, settings.holdout)
     tell(f"{evidence.journeys.period}: {describe(evidence.journeys)}")
+    if not len(evidence.journeys.conversion):
+        raise SeqmarketError(
+            "there is no purchase to attribute",
+            where=f"fold={settings.fold}, {evidence.journeys.period}",
+            fix="choose another period (fold=train, fold=validation), or lengthen it (data.split)",
+        )
     found: dict[str, Attribution] = {}
     seconds: dict[str, float] = {}
     refused: dict[str, SeqmarketError] = {}

@@ -142,7 +142,7 @@ def check_telling(method: str, left: Floats) -> None:
     Raises:
         SeqmarketError: The standard error of their sum is large beside their number.
     """
-    error = left.std() / np.sqrt(max(len(left), 1))
+    error = left.std() / np.sqrt(len(left)) if len(left) else 0.0
     if error > _MOST_ERROR:
         raise SeqmarketError(
             "just before many of the purchases next to none was expected, so that what is expected "

@@ -53,9 +53,18 @@ def stability_table(
         n_resamples: Of customers, behind each interval; 0: no intervals.
         seed: Of what is lost and of the resamples.
         level: Of the intervals.
+
+    Raises:
+        SeqmarketError: There is no touch whose share could move.
     """
     journeys = evidence.journeys
     touched = np.unique(journeys.channel)
+    if not len(touched):
+        raise SeqmarketError(
+            "there is no touch whose share could move",
+            where="stability",
+            fix="stability=false, or name other touches (journeys.touches)",
+        )
     others = dict(_others(evidence, seed))
     rows = []
     for name, found in attributions.items():

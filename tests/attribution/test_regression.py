@@ -250,6 +250,21 @@ def test_an_effect_of_what_they_are_known_by_is_noticed(
         what_customers_are_known_by_is_no_effect(make)
 
 
+def test_without_conversions_there_is_nothing_to_divide(
+    make: Make, known: tuple[Any, Truth]
+) -> None:
+    evidence = known[0].evidence
+    events = evidence.history.events
+    idle = replace(
+        evidence.journeys,
+        conversion=events.offsets[:0],
+        converts=events.offsets[:0],
+        paths=evidence.journeys.paths.take(evidence.journeys.paths.conversion < 0),
+    )
+    found = Regression(groups=0).attribute(evidence._replace(journeys=idle))
+    assert found.total == 0
+
+
 def test_without_purchases_there_is_nothing_to_learn(make: Make, known: tuple[Any, Truth]) -> None:
     evidence = known[0].evidence
     with pytest.raises(SeqmarketError, match="no purchase in the training period"):

@@ -13,12 +13,13 @@ import polars as pl
 import pytest
 
 from seqmarket.attribution import report as module
+from seqmarket.attribution import run as run_module
 from seqmarket.attribution.attributor import Attribution, Evidence
 from seqmarket.attribution.config import AttributionSettings
 from seqmarket.attribution.last import LastTouch
 from seqmarket.attribution.linear import Linear
 from seqmarket.attribution.report import Report
-from seqmarket.attribution.run import Attributed, _days, attribute_run
+from seqmarket.attribution.run import Attributed, _days, attribute_run, gather
 from seqmarket.attribution.touch_table import attribution_table
 from seqmarket.data.splits import Period
 from seqmarket.errors import SeqmarketError
@@ -79,6 +80,21 @@ def test_a_method_that_refuses_is_left_out_and_said(model: TrainedModel) -> None
 def test_where_every_method_refuses_it_is_a_mistake(model: TrainedModel) -> None:
     with pytest.raises(SeqmarketError, match="it has no attention"):
         attribute_run(model, SETTINGS, {"rollout": Refuses()})
+
+
+def test_a_period_without_purchases_is_refused(
+    model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*how: Any) -> Evidence:
+        found = gather(*how)
+        few = {"conversion": [], "converts": []}
+        nothing = {name: np.array(empty, dtype=np.int64) for name, empty in few.items()}
+        alone = found.journeys.paths.take(found.journeys.paths.conversion < 0)
+        return found._replace(journeys=replace(found.journeys, paths=alone, **nothing))
+
+    monkeypatch.setattr(run_module, "gather", none)
+    with pytest.raises(SeqmarketError, match="there is no purchase to attribute"):
+        attribute_run(model, SETTINGS, METHODS)
 
 
 def test_customers_of_other_folds_take_no_part(trained: Callable[..., Any]) -> None:

@@ -98,6 +98,11 @@ def test_some_touches_are_lost_and_nothing_else(journeys: Journeys) -> None:
     assert not np.array_equal(other.events.time, after.time)
 
 
+def test_without_a_touch_there_is_nothing_to_move(make: Make) -> None:
+    with pytest.raises(SeqmarketError, match="no touch whose share"):
+        scores(make([[(1, "buy")]]), Linear())
+
+
 def test_who_has_one_touch_alone_is_still_there(make: Make) -> None:
     log = [[(1, "mail"), (2, "search"), (3, "buy"), (4, "mail"), (5, "buy")]] * 30
     journeys = make([*log, *([[(2, "mail")]] * 30)])
